@@ -1,0 +1,3 @@
+//! The command line of supermachine.
+#![forbid(unsafe_code)]
+fn main() {}

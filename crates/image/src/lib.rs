@@ -1,0 +1,2 @@
+//! Image references, registries, layers and read-only root filesystems, and the store that keeps them.
+#![forbid(unsafe_code)]

@@ -1,0 +1,165 @@
+//! Library and `supermachine-vmm`, over the sequenced-packet socket that is the VMM's standard input.
+//!
+//! One packet is one message; descriptors ride in the packet that names them. The VMM opens no path but
+//! /dev/kvm: every file it uses came over this socket. When the socket closes, the VM ends.
+//!
+//! ```text
+//! library                              vmm
+//!  |                  <------- Hello    |
+//!  | SetDisk*, Boot   ------->          |   disks before the boot; SetDisk later swaps one
+//!  |                  <------- Running  |   vCPUs entered the guest
+//!  |                  <------- Ready    |   the guest's agent listens
+//!  | Connect + stream ------->          |   the other end of `stream` is the caller's
+//!  | Pause, Resume    ------->          |
+//!  |           <------- Paused, Resumed |
+//!  | (close)          ------->          |   the VM is killed
+//!  |                  <------- Ended    |   the guest powered off, or something failed
+//! ```
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Version of this conversation. Both ends come from one build; the check catches mixed installations.
+pub const VERSION: u16 = 1;
+
+/// The largest packet either side sends.
+pub const MAX_PACKET: usize = 64 << 10;
+
+/// The most descriptors one packet carries (the kernel's SCM_MAX_FD is 253).
+pub const MAX_DESCRIPTORS: usize = 250;
+
+/// Library to VMM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Puts a disk into a slot (see [`crate::guest::disk`]); before `Boot` or while the VM runs.
+    /// Descriptors: one per piece, in order.
+    SetDisk(Disk),
+    /// Builds the VM and runs it. Descriptors: the kernels in the order of [`Boot::kernels`], then the
+    /// initramfs, then the console log (written at its end).
+    Boot(Boot),
+    /// Connects the descriptor (one end of a stream socketpair) to a port of the guest. If the guest
+    /// refuses, the descriptor is closed.
+    Connect {
+        /// Guest port.
+        port: u32,
+    },
+    /// Stops every vCPU and device, answers `Paused`.
+    Pause,
+    /// Continues, answers `Resumed`.
+    Resume,
+}
+
+/// A disk is the concatenation of its pieces. A capacity of 0 (no pieces) empties the slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Slot number.
+    pub slot: u8,
+    /// Whether the guest may write. Fixed per slot at boot: the root is read-only, the others are not.
+    pub writable: bool,
+    /// Bytes each piece contributes, multiples of 512; a file may be longer than what it contributes.
+    pub pieces: Vec<u64>,
+    /// More pieces follow in another `SetDisk` of the same slot.
+    pub more: bool,
+}
+
+/// What to boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// [`VERSION`] of the library.
+    pub version: u16,
+    /// Number of virtual CPUs.
+    pub vcpus: u8,
+    /// Guest memory in MiB.
+    pub memory_mib: u32,
+    /// The kernels on offer; the VMM takes the one this host's KVM needs.
+    pub kernels: Vec<KernelFlavor>,
+    /// Words appended to the kernel command line.
+    pub extra_cmdline: String,
+}
+
+/// Guest kernels are built in two flavors from one source and one config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KernelFlavor {
+    /// For KVM with hardware virtualization. SMP.
+    Standard,
+    /// For software KVM. One CPU.
+    SoftwareKvm,
+}
+
+impl KernelFlavor {
+    /// The name used in files and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::SoftwareKvm => "software-kvm",
+        }
+    }
+}
+
+/// VMM to library.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// First packet: who is there.
+    Hello {
+        /// [`VERSION`] of the VMM.
+        version: u16,
+        /// The VMM's release, for the error when versions differ.
+        release: String,
+    },
+    /// Every vCPU is about to enter the guest.
+    Running {
+        /// The kernel that was chosen.
+        kernel: KernelFlavor,
+        /// Microseconds from the start of the VMM process to this point.
+        since_start_us: u64,
+    },
+    /// The guest's agent listens.
+    Ready {
+        /// Microseconds from the start of the VMM process to this point.
+        since_start_us: u64,
+    },
+    /// Answers `Pause`.
+    Paused,
+    /// Answers `Resume`.
+    Resumed,
+    /// The VM is over; the last packet.
+    Ended(End),
+}
+
+/// Why a VM ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// The guest reset or powered itself off. The console's last lines tell a panic from an orderly end.
+    GuestReset,
+    /// The VMM could not go on.
+    Failed {
+        /// Which step.
+        step: Step,
+        /// What happened and what to do about it, for people.
+        message: String,
+    },
+}
+
+/// Steps of a VM's life that can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// A message of the library was malformed or out of order.
+    Protocol,
+    /// /dev/kvm cannot be opened: absent, or not permitted.
+    OpenKvm,
+    /// KVM lacks something we need, or refused to make a VM.
+    CreateVm,
+    /// Guest memory could not be allocated.
+    Memory,
+    /// No kernel for this host, or it could not be loaded.
+    Kernel,
+    /// The host cannot give what the configuration asks for (vCPUs on software KVM).
+    Config,
+    /// A vCPU stopped in a way no guest should cause.
+    Vcpu,
+    /// A device could not be made or failed.
+    Device,
+    /// The VMM's own event loop failed.
+    EventLoop,
+}

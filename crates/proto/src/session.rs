@@ -1,0 +1,297 @@
+//! One session is one process in the guest: the host opens a vsock stream to [`crate::guest::AGENT_PORT`],
+//! sends one [`Request`], and the stream carries that process's streams, signals and end.
+//!
+//! ```text
+//! host                               guest
+//!  | Request(Exec | Start)  ------->   |
+//!  | Stdin data, Control    ------->   |
+//!  | <------- Event(Started)           |
+//!  | <------- Stdout, Stderr, Event(Credit)
+//!  | <------- Event(Exited)            |  then the guest closes
+//! ```
+//!
+//! The host does not wait for `Started` before sending more: an exec costs one round trip.
+//!
+//! **Credit.** Each of stdin, stdout and stderr has its own window of [`WINDOW`] bytes. A sender spends it
+//! and stops at zero; the receiver returns what it has consumed with `Credit`. So a slow reader of stdout
+//! holds back stdout alone.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Version of this conversation; a guest refuses any other with [`FailureKind::Version`].
+pub const VERSION: u16 = 1;
+
+/// Bytes a sender may have unacknowledged on each stream when a session starts.
+pub const WINDOW: u32 = 256 << 10;
+
+/// Bytes the guest passes on unread: any value but NUL survives.
+pub type Bytes = Vec<u8>;
+
+/// The first frame of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// [`VERSION`] of the host.
+    pub version: u16,
+    /// What is asked.
+    pub body: RequestBody,
+}
+
+impl Request {
+    /// A request in this version.
+    pub const fn new(body: RequestBody) -> Self {
+        Self { version: VERSION, body }
+    }
+}
+
+/// What a session is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RequestBody {
+    /// Set the machine up and start the workload. Once per VM; its session is the VM's main session.
+    Start(Start),
+    /// Set the machine up without a workload: the VM stays until it is stopped. Once per VM.
+    Prepare(Machine),
+    /// Run a further process inside.
+    Exec(Process),
+    /// End the workload (its stop signal, then KILL after the grace period), sync and power off.
+    Shutdown {
+        /// Signal to send to the workload first.
+        signal: i32,
+        /// Milliseconds until KILL.
+        grace_ms: u64,
+    },
+}
+
+/// Everything the guest learns after the template point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// The machine around the workload.
+    pub machine: Machine,
+    /// The workload.
+    pub process: Process,
+    /// Whether our init is PID 1 of the workload's PID namespace (Docker's `--init`), or the workload is.
+    pub init: bool,
+    /// Stay up after the workload ended, for inspection; otherwise the VM powers off.
+    pub stay: bool,
+}
+
+/// The machine around a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Host name, also written to /etc/hostname and /etc/hosts.
+    pub hostname: Bytes,
+    /// What the writable layer is made of.
+    pub upper: Upper,
+    /// The whole of /etc/resolv.conf, or `None` to leave the image's own.
+    pub resolv_conf: Option<Bytes>,
+    /// Extra lines for /etc/hosts: address and name.
+    pub hosts: Vec<(Bytes, Bytes)>,
+    /// Size of /dev/shm in bytes.
+    pub shm_size: u64,
+    /// Whether IPv6 is enabled.
+    pub ipv6: bool,
+    /// Memory the workload may use in bytes (`memory.max` of its cgroup), or `None` for all there is.
+    pub memory_limit: Option<u64>,
+    /// The host's wall clock at the moment of sending: nanoseconds since 1970.
+    pub wall_clock_ns: u64,
+    /// Fresh randomness for the kernel's pool, from the host's.
+    pub entropy: Bytes,
+}
+
+/// The writable layer above the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Upper {
+    /// The ext4 disk in the scratch slot.
+    Disk,
+    /// A tmpfs of this many bytes.
+    Tmpfs(u64),
+}
+
+/// A process to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Program and arguments; the program is looked up in the PATH of `env` unless it has a slash.
+    pub argv: Vec<Bytes>,
+    /// The whole environment as `KEY=VALUE`. The guest adds HOME, USER and PATH only where missing.
+    pub env: Vec<Bytes>,
+    /// Working directory; empty means `/`. A missing one is created.
+    pub cwd: Bytes,
+    /// `user`, `uid`, `user:group`, `uid:gid` and mixtures, as in an image's config; empty means root.
+    pub user: Bytes,
+    /// Whether standard input is a stream from the host; otherwise it is /dev/null.
+    pub stdin: bool,
+    /// A terminal of this size instead of three pipes.
+    pub tty: Option<WindowSize>,
+    /// Kill the process group after this many milliseconds.
+    pub timeout_ms: Option<u64>,
+}
+
+/// Size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Columns.
+    pub columns: u16,
+}
+
+/// Host to guest, at any time after the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Control {
+    /// A signal for the process group (for the main session: to the workload).
+    Signal(i32),
+    /// The terminal changed size.
+    Resize(WindowSize),
+    /// The host consumed this many bytes of a guest stream.
+    Credit {
+        /// Which one.
+        stream: OutputStream,
+        /// How many bytes.
+        bytes: u32,
+    },
+}
+
+/// The guest's two streams towards the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OutputStream {
+    /// Standard output, and everything of a terminal.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Guest to host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The program runs; `pid` is as the workload sees it.
+    Started {
+        /// Process id in the workload's namespace.
+        pid: i32,
+    },
+    /// The guest consumed this many bytes of standard input.
+    StdinCredit(u32),
+    /// The process closed its standard input: what is still sent is dropped.
+    StdinClosed,
+    /// The kernel killed a process of the workload because memory ran out.
+    OutOfMemory,
+    /// The process ended and all of its output has been sent. The last frame of a session.
+    Exited(Exit),
+    /// The request could not be carried out. The last frame of a session.
+    Failed(Failure),
+}
+
+/// How a process ended, and what it used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Code or signal.
+    pub status: ExitStatus,
+    /// Wall time from start to end, in microseconds, on the guest's monotonic clock.
+    pub duration_us: u64,
+    /// Peak resident memory in KiB (`ru_maxrss`).
+    pub max_rss_kib: u64,
+    /// The timeout of the request ended it.
+    pub timed_out: bool,
+    /// The out-of-memory killer ended it.
+    pub out_of_memory: bool,
+}
+
+/// Exit code or signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitStatus {
+    /// The process exited with this code.
+    Code(i32),
+    /// This signal ended the process.
+    Signal(i32),
+}
+
+impl ExitStatus {
+    /// As a shell shows it: the code, or 128 plus the signal.
+    pub const fn shell_code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The class, which decides the exit code.
+    pub kind: FailureKind,
+    /// What was being done to what, for people: `mount /dev/vda on /`, `exec /bin/nope`.
+    pub context: String,
+    /// The kernel's error number, or 0.
+    pub errno: i32,
+}
+
+/// Classes of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// The host speaks another version.
+    Version,
+    /// The request is malformed, or not allowed now (a second `Start`).
+    Request,
+    /// The program does not exist. Exit code 127.
+    NotFound,
+    /// The program exists and cannot be run. Exit code 126.
+    NotExecutable,
+    /// No such user or group in the image. Exit code 126.
+    UnknownUser,
+    /// The working directory cannot be made or entered. Exit code 126.
+    Workdir,
+    /// Arguments or environment over the kernel's limits. Exit code 126.
+    TooLong,
+    /// A disk or file system could not be mounted.
+    Mount,
+    /// Anything else the guest's kernel refused.
+    System,
+}
+
+impl FailureKind {
+    /// The exit code a command line shows for it.
+    pub const fn exit_code(self) -> i32 {
+        match self {
+            Self::NotFound => 127,
+            Self::NotExecutable | Self::UnknownUser | Self::Workdir | Self::TooLong => 126,
+            Self::Version | Self::Request | Self::Mount | Self::System => 125,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CodecError, decode, encode};
+    use alloc::vec;
+
+    #[test]
+    fn a_request_is_frozen_on_the_wire() {
+        let request = Request::new(RequestBody::Shutdown { signal: 15, grace_ms: 10_000 });
+        assert_eq!(encode(&request), [1, 3, 30, 0x90, 0x4e]);
+    }
+
+    #[test]
+    fn any_byte_but_nul_survives_in_arguments() {
+        let all: Bytes = (1..=255).collect();
+        let process = Process {
+            argv: vec![b"printf".to_vec(), Bytes::new(), all.clone()],
+            env: vec![[b"A=".to_vec(), all].concat()],
+            cwd: Bytes::new(),
+            user: Bytes::new(),
+            stdin: false,
+            tty: None,
+            timeout_ms: None,
+        };
+        let request = Request::new(RequestBody::Exec(process));
+        assert_eq!(decode::<Request>(&encode(&request)).unwrap(), request);
+    }
+
+    #[test]
+    fn bytes_after_a_message_are_refused() {
+        let mut bytes = encode(&Event::StdinClosed);
+        bytes.push(0);
+        assert_eq!(decode::<Event>(&bytes), Err(CodecError::Trailing(1)));
+    }
+}

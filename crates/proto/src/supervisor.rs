@@ -1,0 +1,56 @@
+//! A later command (`exec`, `stop`, `wait`, ...) and the supervisor of a running VM, over the
+//! sequenced-packet socket that the VM's record names. One packet is one message.
+
+use crate::session::Exit;
+use alloc::string::String;
+use serde::{Deserialize, Serialize};
+
+/// Version of this conversation.
+pub const VERSION: u16 = 1;
+
+/// The largest packet either side sends.
+pub const MAX_PACKET: usize = 64 << 10;
+
+/// Client to supervisor; one per connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// [`VERSION`] of the client.
+    pub version: u16,
+    /// What is asked.
+    pub body: RequestBody,
+}
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RequestBody {
+    /// A stream to the guest's agent. The answer carries the descriptor; no proxy copies bytes.
+    Connect,
+    /// Stop signal, then KILL after the grace period. Answered when the VM is gone.
+    Stop {
+        /// Overrides the image's stop signal.
+        signal: Option<i32>,
+        /// Milliseconds until KILL.
+        grace_ms: u64,
+    },
+    /// End the VM at once. Answered when it is gone.
+    Kill,
+    /// A signal for the workload.
+    Signal(i32),
+    /// Answered when the workload has ended.
+    Wait,
+    /// Stop the vCPUs.
+    Pause,
+    /// Continue.
+    Resume,
+}
+
+/// Supervisor to client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done; with a descriptor for [`RequestBody::Connect`].
+    Done,
+    /// The workload ended so.
+    Exited(Exit),
+    /// It could not be done.
+    Failed(String),
+}

@@ -1,0 +1,2 @@
+//! Test VMs, test images, a loopback registry and the host probe.
+#![forbid(unsafe_code)]

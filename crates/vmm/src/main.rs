@@ -1,0 +1,2 @@
+//! The process around one VM.
+fn main() {}
