@@ -1,0 +1,288 @@
+//! Everything about a VM that is not in its image.
+
+use crate::error::ConfigError;
+use crate::signals::Signal;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+/// Everything about a VM that is not in its image. [`VmConfig::new`] is a VM of 512 MiB and one CPU that runs
+/// nothing until it is asked to, and whose traces are removed with its handle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmConfig {
+    pub(crate) name: Option<String>,
+    pub(crate) memory: Memory,
+    pub(crate) cpus: u8,
+    pub(crate) disk_size: u64,
+    pub(crate) hostname: Option<String>,
+    pub(crate) env: Vec<Vec<u8>>,
+    pub(crate) user: Option<Vec<u8>>,
+    pub(crate) workdir: Option<Vec<u8>>,
+    pub(crate) workload: Workload,
+    pub(crate) init: bool,
+    pub(crate) stdin: MainStdin,
+    pub(crate) output: MainOutput,
+    pub(crate) stop_signal: Option<Signal>,
+    pub(crate) stop_grace: Duration,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) start_deadline: Duration,
+    pub(crate) retention: Retention,
+}
+
+/// Memory of a VM in bytes, checked and rounded up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct Memory(u64);
+
+impl Memory {
+    /// What a VM gets unless told otherwise: 512 MiB.
+    pub const DEFAULT: Self = Self(512 << 20);
+
+    /// The least that can be asked for: 16 MiB. (The VM itself never has less than 128 MiB.)
+    pub const MIN: Self = Self(16 << 20);
+
+    /// The most that can be asked for: 256 GiB.
+    pub const MAX: Self = Self(256 << 30);
+
+    /// Memory of this many bytes.
+    pub const fn from_bytes(bytes: u64) -> Result<Self, ConfigError> {
+        if bytes < Self::MIN.0 || bytes > Self::MAX.0 {
+            Err(ConfigError::Memory(bytes))
+        } else {
+            Ok(Self(bytes))
+        }
+    }
+
+    /// What was asked: the limit of the workload.
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// The size of the VM's memory in MiB: the next power of two, 128 at least.
+    pub const fn shape_mib(self) -> u32 {
+        let mib = self.0.div_ceil(1 << 20).next_power_of_two();
+        if mib < 128 { 128 } else { mib as u32 }
+    }
+}
+
+impl TryFrom<u64> for Memory {
+    type Error = ConfigError;
+
+    fn try_from(bytes: u64) -> Result<Self, ConfigError> {
+        Self::from_bytes(bytes)
+    }
+}
+
+impl From<Memory> for u64 {
+    fn from(memory: Memory) -> Self {
+        memory.0
+    }
+}
+
+/// What runs as the VM's main process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Workload {
+    /// Nothing: the VM stays until it is stopped, and processes are started with [`crate::Vm::exec`].
+    None,
+    /// The image's command under Docker's rules; the VM ends with it.
+    Command {
+        /// Replaces the image's entrypoint, and drops the image's command. `Some` of nothing removes the entrypoint.
+        entrypoint: Option<Vec<Vec<u8>>>,
+        /// Replaces the image's command (the words after IMAGE) where not empty.
+        args: Vec<Vec<u8>>,
+    },
+}
+
+/// Standard input of the main process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MainStdin {
+    /// End of file at once.
+    Null,
+    /// A stream: [`crate::Vm::take_stdin`].
+    Stream,
+}
+
+/// Where the output of the main process goes besides the VM's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MainOutput {
+    /// Nowhere else.
+    LogOnly,
+    /// To [`crate::Vm::take_stdout`] and [`crate::Vm::take_stderr`] too. A reader that does not read holds its
+    /// stream of the workload back; a reader that is dropped does not.
+    Stream,
+}
+
+/// What becomes of a VM's record, log and disk when it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Retention {
+    /// Removed.
+    Remove,
+    /// Kept for `ps -a`, `logs` and a later start, until removed with [`crate::Runtime::remove_vm`].
+    Keep,
+}
+
+impl Default for VmConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl VmConfig {
+    /// The defaults.
+    pub const fn new() -> Self {
+        Self {
+            name: None,
+            memory: Memory::DEFAULT,
+            cpus: 1,
+            disk_size: 10 << 30,
+            hostname: None,
+            env: Vec::new(),
+            user: None,
+            workdir: None,
+            workload: Workload::None,
+            init: true,
+            stdin: MainStdin::Null,
+            output: MainOutput::LogOnly,
+            stop_signal: None,
+            stop_grace: Duration::from_secs(10),
+            timeout: None,
+            start_deadline: Duration::from_secs(60),
+            retention: Retention::Remove,
+        }
+    }
+
+    /// The VM's name; one is made up otherwise. Letters, digits, `_`, `.` and `-`, as Docker has it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Memory of the workload. The VM has the next power of two.
+    pub const fn memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Virtual CPUs, 1 by default. More than one needs hardware virtualization.
+    pub const fn cpus(mut self, cpus: u8) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// Size of the writable disk in bytes, 10 GiB by default. It takes up what is written to it.
+    pub const fn disk_size(mut self, bytes: u64) -> Self {
+        self.disk_size = bytes;
+        self
+    }
+
+    /// The host name inside; the VM's short id otherwise.
+    pub fn hostname(mut self, hostname: impl Into<String>) -> Self {
+        self.hostname = Some(hostname.into());
+        self
+    }
+
+    /// Sets a variable on top of the image's environment, for the workload and every exec.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env
+            .push([key.as_ref().as_bytes(), b"=", value.as_ref().as_bytes()].concat());
+        self
+    }
+
+    /// Runs as this user instead of the image's: `user`, `uid`, `user:group`, `uid:gid` and mixtures.
+    pub fn user(mut self, user: impl AsRef<OsStr>) -> Self {
+        self.user = Some(user.as_ref().as_bytes().to_vec());
+        self
+    }
+
+    /// Starts in this directory instead of the image's; it is made where missing.
+    pub fn workdir(mut self, dir: impl AsRef<OsStr>) -> Self {
+        self.workdir = Some(dir.as_ref().as_bytes().to_vec());
+        self
+    }
+
+    /// Runs the image's own entrypoint and command as the VM's main process.
+    pub fn run_image(mut self) -> Self {
+        if self.workload == Workload::None {
+            self.workload = Workload::Command {
+                entrypoint: None,
+                args: Vec::new(),
+            };
+        }
+        self
+    }
+
+    /// Runs the image with these words in place of its command (its entrypoint stays).
+    pub fn args<S: AsRef<OsStr>>(self, words: impl IntoIterator<Item = S>) -> Self {
+        let mut this = self.run_image();
+        if let Workload::Command { args, .. } = &mut this.workload {
+            *args = words
+                .into_iter()
+                .map(|word| word.as_ref().as_bytes().to_vec())
+                .collect();
+        }
+        this
+    }
+
+    /// Runs the image with these words in place of its entrypoint; the image's command is dropped too.
+    pub fn entrypoint<S: AsRef<OsStr>>(self, words: impl IntoIterator<Item = S>) -> Self {
+        let mut this = self.run_image();
+        if let Workload::Command { entrypoint, .. } = &mut this.workload {
+            *entrypoint = Some(
+                words
+                    .into_iter()
+                    .map(|word| word.as_ref().as_bytes().to_vec())
+                    .collect(),
+            );
+        }
+        this
+    }
+
+    /// Makes the workload PID 1 of its PID namespace, instead of a child of our init (Docker's `--init=false`).
+    pub const fn without_init(mut self) -> Self {
+        self.init = false;
+        self
+    }
+
+    /// Standard input of the main process.
+    pub const fn stdin(mut self, stdin: MainStdin) -> Self {
+        self.stdin = stdin;
+        self
+    }
+
+    /// Where the output of the main process goes besides the log.
+    pub const fn output(mut self, output: MainOutput) -> Self {
+        self.output = output;
+        self
+    }
+
+    /// The signal that asks the workload to end; the image's otherwise, else TERM.
+    pub const fn stop_signal(mut self, signal: Signal) -> Self {
+        self.stop_signal = Some(signal);
+        self
+    }
+
+    /// How long a stop waits before it kills, 10 s by default.
+    pub const fn stop_grace(mut self, grace: Duration) -> Self {
+        self.stop_grace = grace;
+        self
+    }
+
+    /// Ends the workload after this long; its [`crate::Exit::timed_out`] says so.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How long the start may take, 60 s by default.
+    pub const fn start_deadline(mut self, limit: Duration) -> Self {
+        self.start_deadline = limit;
+        self
+    }
+
+    /// What becomes of the VM's record, log and disk when it has ended.
+    pub const fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+}
