@@ -1,0 +1,174 @@
+//! Images that are whole Debian systems: a base from mmdebstrap, shared as their lowest layer, and
+//! packages installed over it by buildah.
+
+use super::Recipe;
+use crate::cache::Cache;
+use crate::command::Run;
+use crate::{apt, digest, needs};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const SUITE: &str = "bookworm";
+/// Left out of the base: documentation is most of a package's files and no test reads it.
+const EXCLUDED: &[&str] = &[
+    "/usr/share/man/*",
+    "/usr/share/doc/*",
+    "/usr/share/locale/*",
+];
+/// Packages whose versions stand for the base in its cache key.
+const BASE_PACKAGES: &[&str] = &["base-files", "libc6"];
+
+/// The image `python3`.
+pub fn python3() -> Result<Recipe> {
+    recipe("python3", "CMD [\"python3\"]")
+}
+
+/// The image `nginx`.
+pub fn nginx() -> Result<Recipe> {
+    recipe(
+        "nginx-light",
+        "EXPOSE 80\nSTOPSIGNAL SIGQUIT\nCMD [\"nginx\", \"-g\", \"daemon off;\"]",
+    )
+}
+
+/// The image `redis`. Its user and its directory come from the package.
+pub fn redis() -> Result<Recipe> {
+    recipe(
+        "redis-server",
+        "USER redis\nWORKDIR /var/lib/redis\nEXPOSE 6379\nCMD [\"redis-server\"]",
+    )
+}
+
+fn recipe(package: &'static str, run: &str) -> Result<Recipe> {
+    needs::ensure(&[needs::IMAGES])?;
+    let containerfile = containerfile(package, run);
+    let mut inputs = base_inputs()?;
+    inputs.extend([containerfile.clone(), apt::candidate_version(package)?]);
+    Ok(Recipe {
+        inputs,
+        make: Box::new(move |room, image| build(room, image, &containerfile)),
+    })
+}
+
+fn containerfile(package: &str, run: &str) -> String {
+    format!(
+        "FROM base\n\
+         RUN apt-get -q update \\\n \
+         && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends {package} \\\n \
+         && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*\n\
+         {run}\n"
+    )
+}
+
+fn base_inputs() -> Result<Vec<String>> {
+    let mut inputs = vec![SUITE.to_owned(), EXCLUDED.join(" ")];
+    for package in BASE_PACKAGES {
+        inputs.push(apt::candidate_version(package)?);
+    }
+    Ok(inputs)
+}
+
+/// The base as an OCI layout, made once for all images over it.
+fn base() -> Result<PathBuf> {
+    let key = format!("debian-{}", digest::key(&base_inputs()?));
+    let dir = Cache::open("images")?.get_or_make(&key, |work| {
+        eprintln!("      Debian {SUITE}: making the base with mmdebstrap");
+        let tar = work.join("base.tar");
+        let mut mmdebstrap = Command::new("mmdebstrap");
+        mmdebstrap.args(["--quiet", "--variant=minbase", "--include=ca-certificates"]);
+        mmdebstrap.args(
+            EXCLUDED
+                .iter()
+                .map(|path| format!("--dpkgopt=path-exclude={path}")),
+        );
+        mmdebstrap.arg("--customize-hook=rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*");
+        mmdebstrap.arg(SUITE).arg(&tar).logged(&work.join("log"))?;
+        let buildah = Buildah::new(work);
+        let container = buildah.command().args(["from", "scratch"]).text()?;
+        buildah.run(&["add", &container, &tar.to_string_lossy(), "/"])?;
+        buildah.run(&["config", "--cmd", "bash", &container])?;
+        buildah.run(&["commit", "--rm", &container, "localhost/base"])?;
+        buildah.run(&[
+            "push",
+            "localhost/base",
+            &format!("oci:{}:latest", work.join("base").display()),
+        ])?;
+        fs::remove_file(&tar)?;
+        buildah.remove()
+    })?;
+    Ok(dir.join("base"))
+}
+
+fn build(room: &Path, image: &Path, containerfile: &str) -> Result<()> {
+    let containerfile = containerfile.replacen(
+        "FROM base",
+        &format!("FROM oci:{}:latest", base()?.display()),
+        1,
+    );
+    let file = room.join("Containerfile");
+    fs::write(&file, containerfile)?;
+    let buildah = Buildah::new(room);
+    buildah.run(&[
+        "build",
+        "--file",
+        &file.to_string_lossy(),
+        "--tag",
+        "localhost/image",
+        &room.to_string_lossy(),
+    ])?;
+    buildah.run(&[
+        "push",
+        "localhost/image",
+        &format!("oci:{}:latest", image.display()),
+    ])?;
+    buildah.remove()
+}
+
+/// buildah with a store of its own, so that nothing of the machine's is read or changed.
+struct Buildah {
+    store: PathBuf,
+    log: PathBuf,
+}
+
+impl Buildah {
+    fn new(dir: &Path) -> Self {
+        Self {
+            store: dir.join("buildah"),
+            log: dir.join("buildah.log"),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("buildah");
+        // The chroot isolation needs neither a container runtime nor cgroups.
+        command
+            .env("BUILDAH_ISOLATION", "chroot")
+            .env("STORAGE_DRIVER", "overlay");
+        command
+            .arg("--root")
+            .arg(self.store.join("root"))
+            .arg("--runroot")
+            .arg(self.store.join("run"));
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<()> {
+        self.command().args(arguments).logged(&self.log)
+    }
+
+    /// Removes the store; its overlay directories may still be mounted.
+    fn remove(self) -> Result<()> {
+        let mounts = fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
+        let store = self.store.to_string_lossy().into_owned();
+        let points = mounts
+            .lines()
+            .filter_map(|line| line.split(' ').nth(1))
+            .filter(|point| point.starts_with(&store));
+        for point in points {
+            Command::new("umount").arg(point).checked()?;
+        }
+        crate::cache::remove_tree(&self.store)
+    }
+}

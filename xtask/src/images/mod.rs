@@ -1,0 +1,147 @@
+//! The images tests run, made here from Debian's packages and our own test program.
+//!
+//! Each is an OCI layout with the tag `latest`, made when asked for, cached by what went into it, and
+//! linked as `TARGET/test-images/NAME`, where tests look for it.
+
+mod awkward;
+mod busybox;
+mod debian;
+mod layout;
+mod tarball;
+mod testbox;
+
+use crate::cache::Cache;
+use crate::{digest, workspace};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A test image.
+pub struct Image {
+    /// As on the command line and in test code.
+    pub name: &'static str,
+    help: &'static str,
+    recipe: fn() -> Result<Recipe>,
+}
+
+/// How to make an image.
+struct Recipe {
+    /// Everything that decides what comes out: texts, versions, digests.
+    inputs: Vec<String>,
+    make: Box<Make>,
+}
+
+/// Writes the layout into the (not yet existing) second directory; the first is room for work.
+type Make = dyn FnOnce(&Path, &Path) -> Result<()>;
+
+/// All of them.
+pub const ALL: &[Image] = &[
+    Image {
+        name: "busybox",
+        help: "busybox and nothing else",
+        recipe: busybox::recipe,
+    },
+    Image {
+        name: "static",
+        help: "one static program: no shell, no libc, no /etc; zstd",
+        recipe: testbox::recipe,
+    },
+    Image {
+        name: "awkward",
+        help: "whiteouts, odd names, odd modes, odd config",
+        recipe: awkward::six_layers,
+    },
+    Image {
+        name: "tiny-layers",
+        help: "awkward, and 100 small layers over it",
+        recipe: awkward::many_layers,
+    },
+    Image {
+        name: "python3",
+        help: "Debian with python3",
+        recipe: debian::python3,
+    },
+    Image {
+        name: "nginx",
+        help: "Debian with nginx",
+        recipe: debian::nginx,
+    },
+    Image {
+        name: "redis",
+        help: "Debian with redis, which runs as user redis",
+        recipe: debian::redis,
+    },
+];
+
+/// Part of every cache key: raised when this code changes what comes out.
+const RECIPES: &str = "1";
+
+/// `cargo xtask images [NAME]...`
+pub fn run(arguments: &[String]) -> Result<()> {
+    let chosen: Vec<&Image> = match arguments {
+        [] => ALL.iter().collect(),
+        names => names.iter().map(|name| find(name)).collect::<Result<_>>()?,
+    };
+    for path in ensure(chosen)? {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// The layouts of these images, made where the cache has none.
+pub fn ensure<'a>(images: impl IntoIterator<Item = &'a Image>) -> Result<Vec<PathBuf>> {
+    images
+        .into_iter()
+        .map(|image| {
+            image
+                .ensure()
+                .with_context(|| format!("image {}", image.name))
+        })
+        .collect()
+}
+
+/// The image of that name.
+pub fn find(name: &str) -> Result<&'static Image> {
+    if let Some(image) = ALL.iter().find(|image| image.name == name) {
+        return Ok(image);
+    }
+    let known: Vec<String> = ALL
+        .iter()
+        .map(|image| format!("  {:<12} {}", image.name, image.help))
+        .collect();
+    bail!("`{name}` is no test image; there are\n{}", known.join("\n"))
+}
+
+impl Image {
+    fn ensure(&self) -> Result<PathBuf> {
+        let recipe = (self.recipe)()?;
+        let key = format!(
+            "{}-{}",
+            self.name,
+            digest::key(&[&[RECIPES.to_owned()], &recipe.inputs[..]].concat())
+        );
+        let dir = Cache::open("images")?.get_or_make(&key, |work| {
+            eprintln!("      image {}: making it", self.name);
+            let room = work.join("room");
+            fs::create_dir(&room)?;
+            (recipe.make)(&room, &work.join(self.name))?;
+            crate::cache::remove_tree(&room)
+        })?;
+        link(&dir.join(self.name), self.name)
+    }
+}
+
+/// Points `TARGET/test-images/NAME` to a layout in the cache.
+fn link(layout: &Path, name: &str) -> Result<PathBuf> {
+    let dir = workspace::target()?.join("test-images");
+    fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    let path = dir.join(name);
+    if fs::read_link(&path).is_ok_and(|target| target == layout) {
+        return Ok(path);
+    }
+    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
+    std::os::unix::fs::symlink(layout, &temporary)
+        .with_context(|| temporary.display().to_string())?;
+    fs::rename(&temporary, &path).with_context(|| format!("publish {}", path.display()))?;
+    Ok(path)
+}
