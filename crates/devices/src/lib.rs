@@ -2,6 +2,7 @@
 //! clock and no KVM handle, so that each can be tested with a few bytes of memory and a queue.
 #![forbid(unsafe_code)]
 
+pub mod serial;
 pub mod virtio;
 
 /// Guest memory as every device sees it.

@@ -1,6 +1,14 @@
 //! Virtio devices (virtio 1.2) behind the memory-mapped transport.
 
+pub mod blk;
+pub mod buffers;
 pub mod device;
+pub mod doorbell;
 pub mod mmio;
+pub mod rng;
+pub mod vsock;
+
+mod ring;
 
 pub use device::{Activation, Interrupt, VirtioDevice};
+pub use doorbell::Doorbell;

@@ -1,0 +1,7 @@
+//! The serial console: a 16550 whose output goes to a bounded log.
+
+mod console;
+mod log;
+
+pub use console::Console;
+pub use log::{BoundedLog, TAIL_BYTES};

@@ -1,0 +1,18 @@
+//! The block device (virtio 1.2, section 5.2).
+//!
+//! ```text
+//! queue -> request (what the driver asked) -> device (whether it may, and the answer) -> Backend (the bytes)
+//! ```
+//!
+//! The usual backend is [`FileDisk`], a concatenation of files.
+
+mod backend;
+mod device;
+mod disk;
+mod file;
+mod request;
+
+pub use backend::{Backend, SECTOR_SIZE};
+pub use device::{Access, Block, Failure, Observer, Operation};
+pub use disk::{DiskError, FileDisk, Piece};
+pub use file::{DiskFile, Scratch};

@@ -1,0 +1,5 @@
+//! The entropy device (virtio 1.2, section 5.4).
+
+mod device;
+
+pub use device::Rng;
