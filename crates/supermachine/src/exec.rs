@@ -2,11 +2,11 @@
 
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::session::{OutputReader, StdinWriter};
 use crate::signals::Signal;
 use crate::vm::Vm;
 use proto::session::{Exit, ExitStatus};
 use std::ffi::OsStr;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
@@ -181,31 +181,5 @@ impl Child {
     /// Sends a signal to the process group.
     pub fn signal(&self, _signal: Signal) -> Result<(), Error> {
         Ok(())
-    }
-}
-
-/// Standard input of a process inside. Writing blocks while the process does not read;
-/// [`io::ErrorKind::BrokenPipe`] when it has closed its end.
-#[derive(Debug)]
-pub struct StdinWriter {}
-
-impl io::Write for StdinWriter {
-    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Standard output or error of a process inside. Independent of its sibling: a reader that stops reading
-/// holds back its own stream only. A session that breaks is an error, never a silent end of file.
-#[derive(Debug)]
-pub struct OutputReader {}
-
-impl io::Read for OutputReader {
-    fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(0)
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::exec::{ExecBuilder, Output, OutputReader, StdinWriter};
+use crate::exec::{ExecBuilder, Output};
 use crate::record::VmSummary;
+use crate::session::{OutputReader, StdinWriter};
 use crate::signals::Signal;
 use proto::session::Exit;
 use std::ffi::OsStr;

@@ -1,0 +1,321 @@
+//! A session on its socket, shared by the threads that wait on it.
+
+use super::SessionError;
+use super::state::{Finished, State, Tee};
+use crate::deadline::Deadline;
+use proto::frame::{Kind, MAX_PAYLOAD};
+use proto::session::{Control, OutputStream, Request};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fs::Timespec;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How much is read from the socket at once: one data frame and its header fit.
+const READ_SIZE: usize = 68 << 10;
+
+/// A session on its socket. No thread belongs to it: whoever waits for something becomes the one that reads
+/// the socket for all (the leader), the others sleep until it has news for them.
+#[derive(Debug)]
+pub(crate) struct Session {
+    socket: OwnedFd,
+    /// Wakes the leader when it sleeps without watching for room to write. Absent while one thread does it all.
+    wake: Option<OwnedFd>,
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    leader: Leader,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leader {
+    /// The next one that waits.
+    Vacant,
+    /// A waiting thread; whether it watches for room to write.
+    Waiting { for_room: bool },
+    /// A poll loop of somebody else's calls [`Session::pump`].
+    External,
+}
+
+/// The deadline passed first.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TimedOut;
+
+impl Session {
+    /// A session for one thread.
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            wake: None,
+            inner: Mutex::new(Inner {
+                state: State::new(None),
+                leader: Leader::Vacant,
+                buffer: Vec::new(),
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Lets several threads share the session.
+    pub(crate) fn with_wake(mut self) -> Result<Self, Errno> {
+        self.wake = Some(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        Ok(self)
+    }
+
+    /// Shows every byte of output to `tee` as it arrives.
+    pub(crate) fn with_tee(mut self, tee: Tee) -> Self {
+        self.inner
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .state = State::new(Some(tee));
+        self
+    }
+
+    /// Sends the request; what the socket does not take at once follows while somebody waits.
+    pub(crate) fn request(&self, request: &Request) -> Result<(), SessionError> {
+        let payload = proto::encode(request);
+        if payload.len() > MAX_PAYLOAD {
+            return Err(SessionError::RequestTooLong(payload.len()));
+        }
+        let mut inner = self.lock();
+        let sent = inner
+            .state
+            .outbox
+            .send(&self.socket, Kind::Request, &payload);
+        self.note_write(&mut inner, sent);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it holds the lock but a tee; the state is whole even then.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `want` gives something, reading the socket meanwhile.
+    pub(crate) fn drive<T>(
+        &self,
+        deadline: Deadline,
+        mut want: impl FnMut(&mut State, BorrowedFd<'_>) -> Option<T>,
+    ) -> Result<T, TimedOut> {
+        let mut inner = self.lock();
+        loop {
+            let wanted = want(&mut inner.state, self.socket.as_fd());
+            self.flush(&mut inner);
+            if let Some(wanted) = wanted {
+                return Ok(wanted);
+            }
+            if deadline.has_passed() {
+                return Err(TimedOut);
+            }
+            inner = self.wait_for_news(inner, deadline);
+        }
+    }
+
+    fn wait_for_news<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner>,
+        deadline: Deadline,
+    ) -> MutexGuard<'a, Inner> {
+        if inner.leader != Leader::Vacant {
+            return match deadline.remaining() {
+                None => self
+                    .changed
+                    .wait(inner)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    self.changed
+                        .wait_timeout(inner, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+        let for_room = !inner.state.outbox.is_empty();
+        inner.leader = Leader::Waiting { for_room };
+        drop(inner);
+        let readable = self.poll(for_room, deadline.remaining());
+        let mut inner = self.lock();
+        inner.leader = Leader::Vacant;
+        if readable {
+            self.receive(&mut inner);
+        }
+        self.changed.notify_all();
+        inner
+    }
+
+    /// Sleeps until there is something to do; whether that is something to read.
+    fn poll(&self, for_room: bool, timeout: Option<Duration>) -> bool {
+        let interest = if for_room {
+            PollFlags::IN | PollFlags::OUT
+        } else {
+            PollFlags::IN
+        };
+        let timeout = timeout.map(|left| Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        let wake = self.wake.as_ref().unwrap_or(&self.socket);
+        let mut fds = [
+            PollFd::new(&self.socket, interest),
+            PollFd::new(wake, PollFlags::IN),
+        ];
+        let used = if self.wake.is_some() { 2 } else { 1 };
+        if poll(&mut fds[..used], timeout.as_ref()).is_err() {
+            return false;
+        }
+        let readable = fds[0]
+            .revents()
+            .intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
+        if used == 2 && fds[1].revents().contains(PollFlags::IN) {
+            let _ = rustix::io::read(wake, &mut [0; 8]);
+        }
+        readable
+    }
+
+    fn receive(&self, inner: &mut Inner) {
+        inner.buffer.clear();
+        inner.buffer.reserve(READ_SIZE);
+        match recv(
+            &self.socket,
+            rustix::buffer::spare_capacity(&mut inner.buffer),
+            RecvFlags::DONTWAIT,
+        ) {
+            Ok((0, _)) => inner.state.closed(None),
+            Ok(_) => inner.state.receive(&inner.buffer),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(errno) => inner.state.closed(Some(errno)),
+        }
+    }
+
+    /// Sends what waits. A leader that does not watch for room is told to.
+    fn flush(&self, inner: &mut Inner) {
+        inner.state.queue_credit();
+        let sent = inner.state.outbox.flush(&self.socket);
+        self.note_write(inner, sent);
+    }
+
+    fn note_write(&self, inner: &mut Inner, sent: Result<(), Errno>) {
+        match sent {
+            // What the guest said before it closed is still in the socket: the reader finds it, then the end.
+            Err(Errno::PIPE | Errno::CONNRESET) => inner.state.outbox.clear(),
+            Err(errno) => inner.state.closed(Some(errno)),
+            Ok(()) => {}
+        }
+        let unwatched = matches!(
+            inner.leader,
+            Leader::Waiting { for_room: false } | Leader::External
+        );
+        if unwatched && !inner.state.outbox.is_empty() {
+            self.wake_leader();
+        }
+    }
+
+    fn wake_leader(&self) {
+        if let Some(wake) = &self.wake {
+            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Waits for the end of the session.
+    pub(crate) fn wait(&self, deadline: Deadline) -> Result<Finished, TimedOut> {
+        self.drive(deadline, |state, _| state.finished().cloned())
+    }
+
+    /// Waits until the program runs.
+    pub(crate) fn wait_started(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Result<i32, SessionError>, TimedOut> {
+        self.drive(deadline, |state, _| match (state.pid(), state.finished()) {
+            (Some(pid), _) => Some(Ok(pid)),
+            (None, Some(Err(error))) => Some(Err(error.clone())),
+            (None, Some(Ok(_))) => Some(Err(SessionError::Protocol("an exit without a start"))),
+            (None, None) => None,
+        })
+    }
+
+    /// The end of the session if it has come. Reads what is there and does not wait.
+    pub(crate) fn try_wait(&self) -> Option<Finished> {
+        let mut inner = self.lock();
+        while inner.leader == Leader::Vacant
+            && inner.state.finished().is_none()
+            && self.poll(false, Some(Duration::ZERO))
+        {
+            self.receive(&mut inner);
+            self.flush(&mut inner);
+            self.changed.notify_all();
+        }
+        inner.state.finished().cloned()
+    }
+
+    /// Sends a signal to the process group.
+    pub(crate) fn signal(&self, signal: i32) {
+        let mut inner = self.lock();
+        inner.state.control(&Control::Signal(signal));
+        self.flush(&mut inner);
+    }
+
+    /// Nobody reads this stream any more.
+    pub(crate) fn discard(&self, stream: OutputStream) {
+        let mut inner = self.lock();
+        inner.state.inbox(stream).discard();
+        self.flush(&mut inner);
+    }
+
+    /// Nobody writes standard input any more.
+    pub(crate) fn close_stdin(&self) {
+        let mut inner = self.lock();
+        inner.state.close_stdin();
+        self.flush(&mut inner);
+    }
+
+    /// Makes the caller's poll loop the leader for good: it watches [`Self::interest`] and calls [`Self::pump`].
+    pub(crate) fn lead_externally(&self) {
+        self.lock().leader = Leader::External;
+    }
+
+    /// What an external leader has to watch: the socket for these events, the wake-up for input.
+    pub(crate) fn interest(&self) -> (BorrowedFd<'_>, PollFlags, Option<BorrowedFd<'_>>) {
+        let inner = self.lock();
+        let mut flags = PollFlags::empty();
+        if inner.state.finished().is_none() {
+            flags |= PollFlags::IN;
+        }
+        if !inner.state.outbox.is_empty() {
+            flags |= PollFlags::OUT;
+        }
+        (
+            self.socket.as_fd(),
+            flags,
+            self.wake.as_ref().map(AsFd::as_fd),
+        )
+    }
+
+    /// Reads and writes what is possible now, for an external leader.
+    pub(crate) fn pump(&self) {
+        if let Some(wake) = &self.wake {
+            let _ = rustix::io::read(wake, &mut [0; 8]);
+        }
+        let mut inner = self.lock();
+        if inner.state.finished().is_none() {
+            self.receive(&mut inner);
+        }
+        self.flush(&mut inner);
+        self.changed.notify_all();
+    }
+
+    /// Ends the session for everybody who waits, if it has not ended.
+    pub(crate) fn abandon(&self) {
+        let mut inner = self.lock();
+        inner.state.closed(None);
+        inner.leader = Leader::Vacant;
+        self.changed.notify_all();
+    }
+}

@@ -1,0 +1,193 @@
+//! The protocol of a session without I/O.
+
+use super::error::SessionError;
+use super::inbox::{Inbox, Overrun};
+use super::outbox::Outbox;
+use proto::frame::{Decoder, Kind, MAX_DATA};
+use proto::session::{Control, Event, Exit, OutputStream, WINDOW};
+use rustix::io::Errno;
+use std::os::fd::AsFd;
+
+/// How a session ended.
+pub(crate) type Finished = Result<Exit, SessionError>;
+
+/// Sees every byte of output as it arrives, read or not.
+pub(crate) type Tee = Box<dyn FnMut(OutputStream, &[u8]) + Send>;
+
+/// Everything known about one session.
+pub(crate) struct State {
+    decoder: Decoder,
+    pub(super) outbox: Outbox,
+    stdin_credit: u32,
+    stdin_open: bool,
+    stdout: Inbox,
+    stderr: Inbox,
+    pid: Option<i32>,
+    heard: bool,
+    finished: Option<Finished>,
+    tee: Option<Tee>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("pid", &self.pid)
+            .field("finished", &self.finished)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    pub(super) fn new(tee: Option<Tee>) -> Self {
+        Self {
+            decoder: Decoder::new(),
+            outbox: Outbox::default(),
+            stdin_credit: WINDOW,
+            stdin_open: true,
+            stdout: Inbox::default(),
+            stderr: Inbox::default(),
+            pid: None,
+            heard: false,
+            finished: None,
+            tee,
+        }
+    }
+
+    /// The process id, once the program runs.
+    pub(crate) const fn pid(&self) -> Option<i32> {
+        self.pid
+    }
+
+    /// How the session ended, once it has.
+    pub(crate) const fn finished(&self) -> Option<&Finished> {
+        self.finished.as_ref()
+    }
+
+    pub(super) const fn inbox(&mut self, stream: OutputStream) -> &mut Inbox {
+        match stream {
+            OutputStream::Stdout => &mut self.stdout,
+            OutputStream::Stderr => &mut self.stderr,
+        }
+    }
+
+    /// Whether the process may still read what is written to it.
+    pub(super) const fn stdin_open(&self) -> bool {
+        self.stdin_open && self.finished.is_none()
+    }
+
+    /// Sends as much of `bytes` as credit and the socket allow now.
+    pub(super) fn write_stdin(&mut self, socket: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
+        let count = bytes.len().min(self.stdin_credit as usize).min(MAX_DATA);
+        if count == 0 || self.outbox.is_full() {
+            return Ok(0);
+        }
+        self.stdin_credit -= count as u32;
+        self.outbox.send(socket, Kind::Stdin, &bytes[..count])?;
+        Ok(count)
+    }
+
+    /// Queues the end of standard input.
+    pub(super) fn close_stdin(&mut self) {
+        if self.stdin_open() {
+            self.outbox.queue(Kind::Stdin, &[]);
+        }
+        self.stdin_open = false;
+    }
+
+    /// Queues a control message.
+    pub(super) fn control(&mut self, control: &Control) {
+        if self.finished.is_none() {
+            self.outbox.queue(Kind::Control, &proto::encode(control));
+        }
+    }
+
+    /// Queues the credit that readers have earned.
+    pub(super) fn queue_credit(&mut self) {
+        for stream in [OutputStream::Stdout, OutputStream::Stderr] {
+            if let Some(bytes) = self.inbox(stream).take_credit() {
+                self.control(&Control::Credit { stream, bytes });
+            }
+        }
+    }
+
+    /// Takes bytes from the guest.
+    pub(super) fn receive(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
+        let mut decoder = std::mem::take(&mut self.decoder);
+        while self.finished.is_none() {
+            match decoder.next_frame() {
+                Ok(Some((kind, payload))) => {
+                    if let Err(error) = self.frame(kind, payload) {
+                        self.finish(Err(error));
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => self.finish(Err(SessionError::Protocol("malformed frame"))),
+            }
+        }
+        self.decoder = decoder;
+    }
+
+    fn frame(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SessionError> {
+        self.heard = true;
+        match kind {
+            Kind::Stdout => self.output(OutputStream::Stdout, payload),
+            Kind::Stderr => self.output(OutputStream::Stderr, payload),
+            Kind::Event => {
+                let event = proto::decode(payload)
+                    .map_err(|_| SessionError::Protocol("malformed event"))?;
+                self.event(event)
+            }
+            Kind::Request | Kind::Stdin | Kind::Control => {
+                Err(SessionError::Protocol("a frame of the host's"))
+            }
+        }
+    }
+
+    fn output(&mut self, stream: OutputStream, bytes: &[u8]) -> Result<(), SessionError> {
+        self.inbox(stream)
+            .receive(bytes)
+            .map_err(|Overrun| SessionError::Protocol("output over its window"))?;
+        if let Some(tee) = &mut self.tee {
+            tee(stream, bytes);
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), SessionError> {
+        match event {
+            Event::Started { pid } => self.pid = Some(pid),
+            Event::StdinCredit(bytes) => {
+                self.stdin_credit = self
+                    .stdin_credit
+                    .checked_add(bytes)
+                    .filter(|credit| *credit <= WINDOW)
+                    .ok_or(SessionError::Protocol("more input credit than was spent"))?;
+            }
+            Event::StdinClosed => self.stdin_open = false,
+            // The exit says so too; this is news only for a log of events.
+            Event::OutOfMemory => {}
+            Event::Exited(exit) => self.finish(Ok(exit)),
+            Event::Failed(failure) => self.finish(Err(SessionError::Guest(failure))),
+        }
+        Ok(())
+    }
+
+    /// The stream is over, by its end or by an error of the socket.
+    pub(super) fn closed(&mut self, error: Option<Errno>) {
+        let reason = match error {
+            Some(Errno::CONNRESET | Errno::PIPE) | None if self.heard => SessionError::Cut,
+            Some(Errno::CONNRESET | Errno::PIPE) | None => SessionError::Unreachable,
+            Some(errno) => SessionError::Socket(errno),
+        };
+        self.finish(Err(reason));
+    }
+
+    /// The first end counts.
+    pub(super) fn finish(&mut self, how: Finished) {
+        if self.finished.is_none() {
+            self.finished = Some(how);
+            self.outbox.clear();
+        }
+    }
+}
