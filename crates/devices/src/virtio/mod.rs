@@ -10,5 +10,10 @@ pub mod vsock;
 
 mod ring;
 
+#[cfg(test)]
+mod probe;
+#[cfg(test)]
+mod testing;
+
 pub use device::{Activation, Interrupt, VirtioDevice};
 pub use doorbell::Doorbell;

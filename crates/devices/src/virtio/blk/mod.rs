@@ -12,6 +12,9 @@ mod disk;
 mod file;
 mod request;
 
+#[cfg(test)]
+mod tests;
+
 pub use backend::{Backend, SECTOR_SIZE};
 pub use device::{Access, Block, Failure, Observer, Operation};
 pub use disk::{DiskError, FileDisk, Piece};
