@@ -1,2 +1,34 @@
-//! Test VMs, test images, a loopback registry and the host probe.
+//! What story tests stand on: a state directory of their own, the real programs, images, a registry.
+//!
+//! ```no_run
+//! use testkit::Home;
+//!
+//! let home = Home::new();
+//! let out = home.run(["run", "--rm", &home.image("busybox"), "echo", "hi"]);
+//! assert_eq!((out.text(), out.code), ("hi\n", 0));
+//! home.assert_nothing_left();
+//! ```
+//!
+//! Everything here panics with what to do when the machine or the build lacks something: a test that cannot
+//! run has failed. `cargo xtask test` brings all of it.
+
 #![forbid(unsafe_code)]
+
+mod cli;
+pub mod files;
+mod home;
+pub mod host;
+mod layout;
+mod oracle;
+mod processes;
+mod proxy;
+mod registry;
+pub mod target;
+
+pub use cli::{Cli, Output};
+pub use home::{Home, Kvm, Person};
+pub use layout::Layout;
+pub use oracle::{skopeo, umoci_unpack};
+pub use processes::Processes;
+pub use proxy::StallingProxy;
+pub use registry::Registry;
