@@ -31,12 +31,15 @@ const IO_ERROR: u8 = 1;
 const UNSUPPORTED: u8 = 2;
 const UNANSWERED: u8 = 0xee;
 
+/// What the observer saw: the operation and the host's error number.
+type Failures = Arc<Mutex<Vec<(Operation, Option<i32>)>>>;
+
 struct Machine<B> {
     memory: GuestMemory,
     driver: Driver,
     device: Block<B>,
     probe: Probe,
-    failures: Arc<Mutex<Vec<(Operation, Option<i32>)>>>,
+    failures: Failures,
 }
 
 impl<B: Backend> Machine<B> {

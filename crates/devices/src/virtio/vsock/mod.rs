@@ -18,6 +18,13 @@ mod muxer;
 mod packet;
 mod stream;
 
+#[cfg(test)]
+mod guest;
+#[cfg(test)]
+mod load;
+#[cfg(test)]
+mod tests;
+
 pub use connection::Readiness;
 pub use device::Vsock;
 pub use muxer::ConnectionId;
