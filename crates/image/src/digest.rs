@@ -121,7 +121,7 @@ impl<'de> Deserialize<'de> for Digest {
 }
 
 /// A SHA-256 in the making.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Hasher(sha2::Sha256);
 
 impl Hasher {
@@ -155,7 +155,12 @@ pub struct VerifyingReader<R> {
 impl<R: Read> VerifyingReader<R> {
     /// Checks `inner` against `expected`.
     pub fn new(inner: R, expected: Digest) -> Self {
-        Self { inner, expected, hasher: Hasher::new(), verdict: None }
+        Self {
+            inner,
+            expected,
+            hasher: Hasher::new(),
+            verdict: None,
+        }
     }
 
     /// Reads what is left and checks the whole.
@@ -177,12 +182,17 @@ impl<R: Read> Read for VerifyingReader<R> {
                 return Ok(count);
             }
         }
-        let found = *self.verdict.get_or_insert_with(|| std::mem::take(&mut self.hasher).finish());
+        let found = *self
+            .verdict
+            .get_or_insert_with(|| std::mem::take(&mut self.hasher).finish());
         let expected = self.expected;
         if found == expected {
             Ok(0)
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidData, DigestMismatch { expected, found }))
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                DigestMismatch { expected, found },
+            ))
         }
     }
 }
@@ -198,16 +208,34 @@ mod tests {
         let digest = Digest::parse(EMPTY).unwrap();
         assert_eq!(digest, Digest::of(b""));
         assert_eq!(digest.to_string(), EMPTY);
-        assert_eq!(serde_json::to_string(&digest).unwrap(), format!("\"{EMPTY}\""));
-        assert_eq!(serde_json::from_str::<Digest>(&format!("\"{EMPTY}\"")).unwrap(), digest);
+        assert_eq!(
+            serde_json::to_string(&digest).unwrap(),
+            format!("\"{EMPTY}\"")
+        );
+        assert_eq!(
+            serde_json::from_str::<Digest>(&format!("\"{EMPTY}\"")).unwrap(),
+            digest
+        );
     }
 
     #[test]
     fn other_algorithms_lengths_and_spellings_are_refused() {
-        assert!(matches!(Digest::parse("sha512:00"), Err(DigestError::Algorithm(_))));
-        assert!(matches!(Digest::parse(&EMPTY[..70]), Err(DigestError::Hex(_))));
-        assert!(matches!(Digest::parse(&EMPTY.replace('e', "E")), Err(DigestError::Hex(_))));
-        assert!(matches!(Digest::parse(&EMPTY.replace('e', "é")), Err(DigestError::Hex(_))));
+        assert!(matches!(
+            Digest::parse("sha512:00"),
+            Err(DigestError::Algorithm(_))
+        ));
+        assert!(matches!(
+            Digest::parse(&EMPTY[..70]),
+            Err(DigestError::Hex(_))
+        ));
+        assert!(matches!(
+            Digest::parse(&EMPTY.replace('e', "E")),
+            Err(DigestError::Hex(_))
+        ));
+        assert!(matches!(
+            Digest::parse(&EMPTY.replace('e', "é")),
+            Err(DigestError::Hex(_))
+        ));
     }
 
     #[test]
@@ -220,7 +248,11 @@ mod tests {
         assert_eq!(bad.read(&mut buffer).unwrap(), 3);
         for _ in 0..2 {
             let error = bad.read(&mut buffer).unwrap_err();
-            let mismatch = error.get_ref().unwrap().downcast_ref::<DigestMismatch>().unwrap();
+            let mismatch = error
+                .get_ref()
+                .unwrap()
+                .downcast_ref::<DigestMismatch>()
+                .unwrap();
             assert_eq!(mismatch.expected, Digest::of(b"abc"));
         }
     }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, thiserror::Error)]
 pub enum FsError {
     /// The disk, or the quota of the user, is full.
-    #[error("no space left on the disk of {path}: make room there, or set SUPERMACHINE_HOME to a larger disk")]
+    #[error("no space left on the disk of {}: make room, or set SUPERMACHINE_HOME to a larger disk", .path.display())]
     NoSpace {
         /// What was being written.
         path: PathBuf,
@@ -23,7 +23,7 @@ pub enum FsError {
         source: io::Error,
     },
     /// Anything else.
-    #[error("cannot {step} {path}")]
+    #[error("cannot {step} {}", .path.display())]
     Io {
         /// What was tried, as a verb.
         step: &'static str,
@@ -38,7 +38,9 @@ impl FsError {
     pub(crate) fn new(step: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         let (source, path) = (source.into(), path.to_owned());
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path, source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoSpace { path, source }
+            }
             _ => Self::Io { step, path, source },
         }
     }
@@ -62,12 +64,22 @@ impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
 
 /// Creates `path` and its missing parents, readable by nobody else.
 pub(crate) fn create_private_dir(path: &Path) -> Result<(), FsError> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).context("create directory", path)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .context("create directory", path)
 }
 
 /// Creates a file that must not exist, readable by nobody else.
 pub(crate) fn create_private_file(path: &Path) -> Result<File, FsError> {
-    File::options().read(true).write(true).create_new(true).mode(0o600).open(path).context("create", path)
+    File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .context("create", path)
 }
 
 /// Makes the names in a directory durable.
@@ -100,14 +112,21 @@ impl Lock {
     pub(crate) fn try_exclusive(path: &Path) -> Result<Option<Self>, FsError> {
         match Self::take(path, FlockOperation::NonBlockingLockExclusive) {
             Ok(lock) => Ok(Some(lock)),
-            Err(FsError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(FsError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
 
     fn take(path: &Path, operation: FlockOperation) -> Result<Self, FsError> {
         let mut options = File::options();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600);
         let file = file.open(path).context("open lock", path)?;
         flock(&file, operation).context("lock", path)?;
         Ok(Self(file))
@@ -115,7 +134,9 @@ impl Lock {
 }
 
 fn flock(file: &File, operation: FlockOperation) -> io::Result<()> {
-    Ok(rustix::io::retry_on_intr(|| rustix::fs::flock(file, operation))?)
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::fs::flock(file, operation)
+    })?)
 }
 
 /// What [`Scratch::publish`] found at the target.
@@ -144,7 +165,11 @@ impl Scratch {
         // Shared with other makers, exclusive to a sweeper: it must not see the directory before its lock.
         flock(&gate, FlockOperation::LockShared).context("lock", &tmp)?;
         let path = loop {
-            let path = tmp.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+            let path = tmp.join(format!(
+                "{}-{}",
+                std::process::id(),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            ));
             match std::fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => break path,
                 // Left by a dead process that had our number.
@@ -163,8 +188,10 @@ impl Scratch {
     }
 
     /// Moves the whole directory to `target` and makes that durable. Files in it must have been synced.
-    pub(crate) fn publish(self, target: &Path) -> Result<Published, FsError> {
-        self.directory.sync_all().context("sync directory", &self.path)?;
+    pub(crate) fn publish(&self, target: &Path) -> Result<Published, FsError> {
+        self.directory
+            .sync_all()
+            .context("sync directory", &self.path)?;
         // rename(2) replaces an empty directory only; what we publish is never empty.
         match std::fs::rename(&self.path, target) {
             Ok(()) => {
@@ -191,7 +218,10 @@ impl Drop for Scratch {
 }
 
 fn is_occupied(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
+    matches!(
+        error.kind(),
+        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
+    )
 }
 
 fn sync_parent(path: &Path) -> Result<(), FsError> {
@@ -261,5 +291,7 @@ fn claim_stale(tmp: &Path) -> Result<Vec<(PathBuf, File)>, FsError> {
 /// Only names [`Scratch::create`] gives: a user who points the home at the wrong directory must lose nothing.
 fn is_scratch_name(name: &OsStr) -> bool {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    name.to_str().and_then(|name| name.split_once('-')).is_some_and(|(a, b)| number(a) && number(b))
+    name.to_str()
+        .and_then(|name| name.split_once('-'))
+        .is_some_and(|(a, b)| number(a) && number(b))
 }

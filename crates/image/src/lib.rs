@@ -5,3 +5,7 @@ pub mod digest;
 pub mod fsutil;
 pub mod layer;
 pub mod root;
+mod rootfs_dir;
+mod sparse;
+mod tree;
+mod erofs;

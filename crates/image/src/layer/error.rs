@@ -16,7 +16,9 @@ pub enum LayerError {
     #[error("cannot read the layer's archive")]
     Read(#[source] io::Error),
     /// The stream is not the tar format.
-    #[error("the layer is not a good tar archive: {reason} (byte {offset} of the uncompressed layer)")]
+    #[error(
+        "the layer is not a good tar archive: {reason} (byte {offset} of the uncompressed layer)"
+    )]
     Malformed {
         /// Where the header at fault begins.
         offset: u64,
@@ -40,10 +42,10 @@ pub enum LayerError {
         found: Digest,
     },
     /// A file or directory changed while it was being read.
-    #[error("{0} changed while it was read: try again when nothing writes to it")]
+    #[error("{} changed while it was read: try again when nothing writes to it", .0.display())]
     Changed(PathBuf),
     /// The layer's files in the store are not what was written.
-    #[error("the stored layer is damaged: {what} ({path}); remove the image and pull it again")]
+    #[error("the stored layer is damaged: {what} ({}); remove the image and pull it again", .path.display())]
     Damaged {
         /// The file at fault.
         path: PathBuf,
@@ -67,7 +69,11 @@ impl fmt::Display for EntryName {
         /// Enough to recognize it; a hostile name may be a megabyte.
         const SHOWN: usize = 512;
         let shown = &self.0[..self.0.len().min(SHOWN)];
-        let dots = if shown.len() < self.0.len() { "..." } else { "" };
+        let dots = if shown.len() < self.0.len() {
+            "..."
+        } else {
+            ""
+        };
         match std::str::from_utf8(shown) {
             Ok(text) => write!(f, "\"{}{dots}\"", text.escape_debug()),
             Err(_) => write!(f, "\"{}{dots}\"", shown.escape_ascii()),

@@ -4,11 +4,22 @@
 //! files, each beginning at a block of 4 KiB and padded with zeros to the next; blocks of zeros are holes.
 //! `index` holds everything else: names, attributes, links, whiteouts, and where in `data` a file lies.
 
+mod archive;
+pub(crate) mod attributes;
+pub(crate) mod builder;
+mod bytes;
+pub(crate) mod data;
 mod error;
+mod import;
+pub(crate) mod index;
 mod limits;
+pub(crate) mod path;
 mod store;
+mod verify;
 
+pub(crate) use bytes::Bytes;
 pub use error::{Damage, EntryName, LayerError, Malformation, Refusal};
+pub(crate) use import::{check_room, check_symlink};
 pub use limits::Limits;
 pub use store::{Layer, LayerStore};
 
