@@ -54,7 +54,7 @@ fn recipe(package: &'static str, run: &str) -> Result<Recipe> {
 
 fn containerfile(package: &str, run: &str) -> String {
     format!(
-        "FROM base\n\
+        "FROM localhost/base\n\
          RUN apt-get -q update \\\n \
          && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends {package} \\\n \
          && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*\n\
@@ -102,21 +102,28 @@ fn base() -> Result<PathBuf> {
 }
 
 fn build(room: &Path, image: &Path, containerfile: &str) -> Result<()> {
-    let containerfile = containerfile.replacen(
-        "FROM base",
-        &format!("FROM oci:{}:latest", base()?.display()),
-        1,
-    );
     let file = room.join("Containerfile");
     fs::write(&file, containerfile)?;
     let buildah = Buildah::new(room);
+    // A local image is named after its path, in which `.cache` would be no valid name: so a relative one.
+    let base = base()?;
+    let beside = base
+        .parent()
+        .context("the base is in a directory of the cache")?;
+    buildah
+        .command()
+        .current_dir(beside)
+        .args(["pull", "--quiet", "oci:base:latest"])
+        .text()?;
+    let (file, room) = (file.to_string_lossy(), room.to_string_lossy());
     buildah.run(&[
         "build",
+        "--pull-never",
         "--file",
-        &file.to_string_lossy(),
+        &file,
         "--tag",
         "localhost/image",
-        &room.to_string_lossy(),
+        &room,
     ])?;
     buildah.run(&[
         "push",

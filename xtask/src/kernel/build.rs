@@ -101,7 +101,7 @@ fn compile(flavor: &str, source: &Path) -> Result<()> {
         line.context("read the output of make")?;
         if count > 0 && count % LINES_BETWEEN_REPORTS == 0 {
             eprintln!(
-                "      kernel {flavor}: {count} of about 2,000 files, {}",
+                "      kernel {flavor}: {count} of about 1,700 files, {}",
                 seconds(started.elapsed())
             );
         }
