@@ -125,6 +125,13 @@ pub enum Event {
     Resumed,
     /// The VM is over; the last packet.
     Ended(End),
+    /// A host file behind a disk failed; the guest saw an I/O error. Sent for the first failure of a slot.
+    DiskFailed {
+        /// Which disk.
+        slot: u8,
+        /// What failed and why, for people.
+        message: String,
+    },
 }
 
 /// Why a VM ended.

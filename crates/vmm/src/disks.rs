@@ -1,0 +1,172 @@
+//! The disk slots, and the thread that serves them: a slow disk must not hold up the sockets.
+
+use crate::arch::layout::Slot;
+use crate::bus::{Bus, Shared, lock};
+use crate::control::ControlSocket;
+use crate::error::VmmError;
+use crate::gate::Gate;
+use crate::os::{Poller, Watch};
+use crate::slot::{Backplane, Plugged, SlotInterrupt};
+use devices::virtio::blk::{Access, Block, FileDisk, Piece};
+use proto::control::{Disk, Event, Step};
+use proto::guest::disk;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread;
+
+type BlockDevice = Block<FileDisk>;
+
+/// Disks as the library described them, until there are slots to put them into.
+#[derive(Default)]
+pub struct DiskSet {
+    pieces: [Vec<Piece>; disk::COUNT as usize],
+    unfinished: Option<u8>,
+}
+
+impl DiskSet {
+    /// Adds what one `SetDisk` says. Returns the slot when its disk is complete.
+    pub fn add(&mut self, disk: &Disk, files: Vec<OwnedFd>) -> Result<Option<u8>, VmmError> {
+        let refuse = |what: String| Err(VmmError::new(Step::Protocol, what));
+        if disk.slot >= disk::COUNT {
+            return refuse(format!("there is no disk slot {}", disk.slot));
+        }
+        if disk.writable != (disk.slot != disk::ROOT) {
+            return refuse(format!("disk slot {} has its access fixed", disk.slot));
+        }
+        if disk.pieces.len() != files.len() {
+            return refuse(format!(
+                "a disk of {} pieces came with {} descriptors",
+                disk.pieces.len(),
+                files.len()
+            ));
+        }
+        let pieces = &mut self.pieces[usize::from(disk.slot)];
+        if self.unfinished != Some(disk.slot) {
+            pieces.clear();
+        }
+        pieces.extend(disk.pieces.iter().zip(files).map(|(&len, file)| Piece {
+            file: File::from(file),
+            len,
+        }));
+        self.unfinished = disk.more.then_some(disk.slot);
+        Ok((!disk.more).then_some(disk.slot))
+    }
+
+    fn take(&mut self, slot: u8) -> Result<Option<FileDisk>, VmmError> {
+        let pieces = std::mem::take(&mut self.pieces[usize::from(slot)]);
+        if pieces.is_empty() {
+            return Ok(None);
+        }
+        FileDisk::new(pieces).map(Some).map_err(|error| {
+            VmmError::new(Step::Device, format!("disk {slot} cannot be used: {error}"))
+        })
+    }
+}
+
+/// Every disk slot of a machine.
+pub struct Disks {
+    devices: Vec<Shared<BlockDevice>>,
+    interrupts: Vec<Arc<SlotInterrupt>>,
+    gate: Arc<Gate>,
+}
+
+impl Disks {
+    /// Plugs in every slot, filled or empty, and starts serving them.
+    pub fn plug(
+        backplane: &Backplane<'_>,
+        bus: &mut Bus,
+        set: &mut DiskSet,
+        control: &ControlSocket,
+    ) -> Result<Self, VmmError> {
+        let mut slots = Vec::new();
+        for index in 0..disk::COUNT {
+            let access = if index == disk::ROOT {
+                Access::ReadOnly
+            } else {
+                Access::ReadWrite
+            };
+            let disk = set.take(index)?;
+            let plugged = backplane.plug(Slot::disk(index), bus, |doorbell| {
+                let id = format!("supermachine-{index}");
+                let mut device =
+                    Block::new(access, &id, doorbell, report_first_failure(index, control));
+                device.set_backend(disk);
+                device
+            })?;
+            slots.push(plugged);
+        }
+        let devices = slots.iter().map(|slot| Arc::clone(&slot.device)).collect();
+        let interrupts = slots
+            .iter()
+            .map(|slot| Arc::clone(&slot.interrupt))
+            .collect();
+        let gate = Arc::new(Gate::default());
+        serve(slots, Arc::clone(&gate))
+            .map_err(VmmError::at(Step::Device, "cannot start the disk thread"))?;
+        Ok(Self {
+            devices,
+            interrupts,
+            gate,
+        })
+    }
+
+    /// Puts the disk of a completed `SetDisk` into its slot; the driver hears of it.
+    pub fn replace(&self, slot: u8, set: &mut DiskSet) -> Result<(), VmmError> {
+        let disk = set.take(slot)?;
+        let mut device = lock(&self.devices[usize::from(slot)]);
+        device.device_mut().set_backend(disk);
+        device.config_changed();
+        Ok(())
+    }
+
+    /// The interrupt of a slot, if it is a disk's.
+    pub fn interrupt(&self, slot: Slot) -> Option<&SlotInterrupt> {
+        self.interrupts.get(slot.index()).map(Arc::as_ref)
+    }
+
+    /// Finishes what is under way and serves nothing more.
+    pub fn pause(&self) {
+        self.gate.close();
+    }
+
+    /// Goes on.
+    pub fn resume(&self) {
+        self.gate.open();
+    }
+}
+
+/// Tells the library of a disk's first failure; a guest can cause any number.
+fn report_first_failure(slot: u8, control: &ControlSocket) -> devices::virtio::blk::Observer {
+    let control = control.clone();
+    let mut told = false;
+    Box::new(move |failure| {
+        if !std::mem::replace(&mut told, true) {
+            let message = format!("{failure}: {}", failure.source);
+            control.send(&Event::DiskFailed { slot, message });
+        }
+    })
+}
+
+fn serve(slots: Vec<Plugged<BlockDevice>>, gate: Arc<Gate>) -> io::Result<()> {
+    let poller = Poller::new()?;
+    for (index, slot) in slots.iter().enumerate() {
+        poller.add(&slot.notified, index as u64, Watch::Readable)?;
+    }
+    thread::Builder::new().name("disks".into()).spawn(move || {
+        loop {
+            let ready = poller
+                .wait()
+                .unwrap_or_else(|error| panic!("cannot wait for disk requests: {error}"));
+            let _inside = gate.enter();
+            for event in ready {
+                let slot = &slots[event.token as usize];
+                if slot.notified.take().is_ok_and(|notified| notified) {
+                    lock(&slot.device).notify(0);
+                }
+            }
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! epoll, with what we wait for and nothing else.
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What to wait for on one descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// For as long as something can be read.
+    Readable,
+    /// For the moments in which reading or writing becomes possible.
+    Edges,
+}
+
+impl Watch {
+    const fn flags(self) -> EventFlags {
+        match self {
+            Self::Readable => EventFlags::IN,
+            Self::Edges => EventFlags::IN
+                .union(EventFlags::OUT)
+                .union(EventFlags::RDHUP)
+                .union(EventFlags::ET),
+        }
+    }
+}
+
+/// A descriptor that became ready.
+#[derive(Debug, Clone, Copy)]
+pub struct Ready {
+    /// The token it was added with.
+    pub token: u64,
+    /// Reading will not wait; true also when the peer hung up, so that the reader finds out.
+    pub readable: bool,
+    /// Writing will not wait, or will fail at once.
+    pub writable: bool,
+    /// The other side is gone in both directions.
+    pub hangup: bool,
+}
+
+/// Waits for many descriptors at once.
+pub struct Poller(OwnedFd);
+
+impl Poller {
+    /// Waits for nothing yet.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(epoll::create(CreateFlags::CLOEXEC)?))
+    }
+
+    /// Adds a descriptor under `token`. It leaves by itself when its last copy is closed.
+    pub fn add(&self, source: impl AsFd, token: u64, watch: Watch) -> io::Result<()> {
+        Ok(epoll::add(
+            &self.0,
+            source,
+            EventData::new_u64(token),
+            watch.flags(),
+        )?)
+    }
+
+    /// Takes a descriptor out.
+    pub fn remove(&self, source: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.0, source)?)
+    }
+
+    /// Waits until something is ready.
+    pub fn wait(&self) -> io::Result<Vec<Ready>> {
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); 64];
+        loop {
+            match epoll::wait(&self.0, &mut events, None) {
+                Ok((ready, _)) => return Ok(ready.iter().map(describe).collect()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn describe(event: &epoll::Event) -> Ready {
+    let flags = event.flags;
+    let broken = EventFlags::HUP | EventFlags::ERR;
+    let ended = broken | EventFlags::RDHUP;
+    Ready {
+        token: event.data.u64(),
+        readable: flags.intersects(EventFlags::IN | ended),
+        writable: flags.intersects(EventFlags::OUT | broken),
+        hangup: flags.intersects(broken),
+    }
+}

@@ -1,0 +1,7 @@
+//! What depends on the host's operating system.
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+#[cfg(target_os = "linux")]
+pub use linux::{KickSignal, Poller, Ready, Watch};
