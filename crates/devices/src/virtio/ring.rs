@@ -135,3 +135,128 @@ fn gather<'m>(
     }
     has_end.then_some((readable, writable))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::virtio::testing::{Buffer, Descriptor, Driver};
+    use vm_memory::GuestAddress;
+
+    fn ring() -> (GuestMemory, Driver, Ring) {
+        let memory = GuestMemory::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+        let driver = Driver::new(&memory, 0, 16);
+        let ring = Ring::new(driver.queue());
+        (memory, driver, ring)
+    }
+
+    const BUFFER: [Buffer; 1] = [Buffer::Writable(0x1_0000, 64)];
+
+    fn take_head(ring: &mut Ring, memory: &GuestMemory) -> Option<u16> {
+        match ring.take(memory)? {
+            Taken::Chain(chain) => Some(chain.head),
+            Taken::Malformed(head) => panic!("chain {head} is malformed"),
+        }
+    }
+
+    #[test]
+    fn a_chain_that_comes_just_before_rearming_is_noticed() {
+        let (memory, mut driver, mut ring) = ring();
+        assert_eq!(take_head(&mut ring, &memory), None);
+        let head = driver.add(&BUFFER).unwrap();
+        assert!(ring.rearm(&memory));
+        assert_eq!(take_head(&mut ring, &memory), Some(head));
+        assert!(!ring.rearm(&memory));
+        driver.add(&BUFFER);
+        assert!(driver.wants_kick());
+    }
+
+    #[test]
+    fn a_chain_put_back_comes_again() {
+        let (memory, mut driver, mut ring) = ring();
+        let (first, second) = (driver.add(&BUFFER), driver.add(&BUFFER));
+        assert_eq!(take_head(&mut ring, &memory), first);
+        ring.put_back();
+        assert_eq!(take_head(&mut ring, &memory), first);
+        assert_eq!(take_head(&mut ring, &memory), second);
+    }
+
+    #[test]
+    fn without_an_answer_there_is_no_signal_even_to_a_driver_that_wants_all() {
+        let (memory, mut driver, _) = ring();
+        let mut queue = driver.queue();
+        queue.set_event_idx(false);
+        let mut ring = Ring::new(queue);
+        driver.add(&BUFFER);
+        assert!(!ring.wants_signal(&memory));
+        let head = take_head(&mut ring, &memory).unwrap();
+        ring.answer(&memory, head, 0);
+        assert!(ring.wants_signal(&memory));
+        assert!(!ring.wants_signal(&memory));
+    }
+
+    #[test]
+    fn a_ring_that_claims_too_much_is_left_alone() {
+        let (memory, mut driver, mut ring) = ring();
+        driver.set_avail_idx(17);
+        assert_eq!(take_head(&mut ring, &memory), None);
+        assert!(!ring.rearm(&memory), "it would be looked at for ever");
+    }
+
+    #[test]
+    fn chains_without_an_end_are_malformed() {
+        const NEXT: u16 = 1;
+        let good = Descriptor {
+            addr: 0x1_0000,
+            len: 8,
+            flags: 0,
+            next: 0,
+        };
+        let cases = [
+            // In a circle, to nowhere, and to a table that is no table.
+            Descriptor {
+                flags: NEXT,
+                next: 3,
+                ..good
+            },
+            Descriptor {
+                flags: NEXT,
+                next: 16,
+                ..good
+            },
+            Descriptor {
+                flags: 4,
+                len: 17,
+                ..good
+            },
+            Descriptor {
+                flags: 4,
+                len: 0,
+                ..good
+            },
+            Descriptor {
+                flags: 4,
+                addr: u64::MAX - 3,
+                len: 16,
+                ..good
+            },
+        ];
+        for descriptor in cases {
+            let (memory, mut driver, mut ring) = ring();
+            driver.write_descriptor(3, descriptor);
+            driver.offer(3);
+            assert!(
+                matches!(ring.take(&memory), Some(Taken::Malformed(3))),
+                "{descriptor:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_table_of_too_many_descriptors_is_malformed() {
+        for (count, usable) in [(MAX_DESCRIPTORS, true), (MAX_DESCRIPTORS + 1, false)] {
+            let (memory, mut driver, mut ring) = ring();
+            driver.add_indirect(0x2_0000, &vec![BUFFER[0]; count]);
+            assert_eq!(matches!(ring.take(&memory), Some(Taken::Chain(_))), usable);
+        }
+    }
+}

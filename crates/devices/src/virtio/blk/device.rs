@@ -7,8 +7,8 @@ use crate::virtio::buffers::Buffers;
 use crate::virtio::doorbell::Doorbell;
 use crate::virtio::ring::{Chain, Ring, Taken};
 use crate::virtio::{Activation, Interrupt, VirtioDevice};
-use std::io;
 use std::sync::Arc;
+use std::{fmt, io};
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
     VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK,
@@ -58,9 +58,20 @@ pub enum Operation {
     PunchHole,
 }
 
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "reading",
+            Self::Write => "writing",
+            Self::Flush => "flushing",
+            Self::PunchHole => "giving space back",
+        })
+    }
+}
+
 /// A request that failed on the host's side. The guest was told that it is an I/O error.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation:?} at byte {offset} of a disk failed")]
+#[error("{operation} at byte {offset} of a disk failed")]
 pub struct Failure {
     /// What was asked for.
     pub operation: Operation,
@@ -209,7 +220,8 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    /// A disk made of files has no space of its own to keep, so zeroing may always give it back.
+    /// A disk made of files has no space of its own to keep, so zeroing may always give it back. Where the
+    /// host's file system cannot, the driver is told so and writes zeros instead.
     fn punch_hole(&mut self, range: Range) -> Result<(), Refusal> {
         self.check_writable()?;
         if range.count > MAX_RANGE_SECTORS {
@@ -217,12 +229,12 @@ impl<B: Backend> Block<B> {
         }
         let len = u64::from(range.count) * SECTOR_SIZE;
         let (backend, offset) = self.locate_bytes(range.sector, len)?;
-        if len == 0 {
-            return Ok(());
+        match backend.punch_hole(offset, len) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Err(Refusal::Unsupported),
+            result => {
+                result.map_err(|source| Refusal::failed(Operation::PunchHole, offset, source))
+            }
         }
-        backend
-            .punch_hole(offset, len)
-            .map_err(|source| Refusal::failed(Operation::PunchHole, offset, source))
     }
 
     const fn check_writable(&self) -> Result<(), Refusal> {

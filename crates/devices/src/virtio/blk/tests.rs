@@ -343,6 +343,22 @@ fn failures_of_the_host_reach_guest_and_vmm() {
 }
 
 #[test]
+fn a_host_that_cannot_punch_holes_is_no_failure() {
+    const EOPNOTSUPP: i32 = 95;
+    let mut machine = Machine::new(Access::ReadWrite, Some(Failing(EOPNOTSUPP)));
+    machine.range(0, 8, 0);
+    assert_eq!(
+        machine.request(DISCARD, 0, &[Buffer::Readable(DATA, 16)]),
+        UNSUPPORTED
+    );
+    assert_eq!(
+        machine.request(WRITE_ZEROES, 0, &[Buffer::Readable(DATA, 16)]),
+        UNSUPPORTED
+    );
+    assert!(machine.failures.lock().unwrap().is_empty());
+}
+
+#[test]
 fn discarded_space_goes_back_to_the_host_and_reads_as_zeros() {
     use std::os::unix::fs::MetadataExt;
     let file = file_of(&noise(1 << 20, 6));

@@ -2,4 +2,7 @@
 
 mod device;
 
+#[cfg(test)]
+mod tests;
+
 pub use device::Rng;

@@ -21,6 +21,8 @@ mod stream;
 #[cfg(test)]
 mod guest;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod tests;
