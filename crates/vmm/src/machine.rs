@@ -110,10 +110,8 @@ impl Machine {
             boot.vcpus,
         )?)?;
 
-        let mut bus = Bus::new(SerialPort::new(
-            vm.irq_line(layout::SERIAL_IRQ)?,
-            files.console,
-        ));
+        let serial = SerialPort::new(vm.irq_line(layout::SERIAL_IRQ)?, files.console);
+        let mut bus = Bus::new(Box::new(serial));
         let poller =
             Arc::new(Poller::new().map_err(VmmError::at(Step::EventLoop, "cannot make a poller"))?);
         let backplane = Backplane {
@@ -255,7 +253,7 @@ impl Running {
         for event in batch {
             match Token::from_bits(event.token) {
                 Some(Token::Vsock) => {
-                    sockets.drain |= self.devices.vsock.notified.take().unwrap_or(false)
+                    sockets.drain |= self.devices.vsock.notified.take().unwrap_or(false);
                 }
                 Some(Token::Stream(id)) => sockets.ready.push((id, readiness(*event))),
                 Some(Token::Rng) => self.serve_rng(),

@@ -14,7 +14,7 @@ pub struct SerialPort(Console<Box<dyn Fn() + Send>, BoundedLog<File>>);
 
 impl SerialPort {
     /// A console that interrupts through `line` and writes to `log`.
-    pub fn new(line: IrqLine, log: File) -> Box<dyn Ports> {
+    pub fn new(line: IrqLine, log: File) -> Self {
         let interrupt: Box<dyn Fn() + Send> = Box::new(move || line.trigger());
         Box::new(Self(Console::new(
             interrupt,

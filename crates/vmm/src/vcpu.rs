@@ -129,7 +129,7 @@ fn run(mut vcpu: Vcpu, shared: &Shared, bus: &Bus) -> End {
             Exit::PortWrite(port, data) => bus.port_write(port, data),
             Exit::PortRead(port, data) => bus.port_read(port, data),
             Exit::MmioWrite(address, data) => bus.mmio_write(address, data),
-            Exit::MmioRead(_, data) => data.fill(0xff),
+            Exit::MmioRead(data) => data.fill(0xff),
             Exit::Interrupted => shared.park(),
             Exit::TripleFault => {
                 return VmmError::new(Step::Vcpu, "the guest's CPU shut down after a triple fault")

@@ -10,7 +10,7 @@ use linux_loader::loader::elf::start_info::{
 };
 use linux_loader::loader::elf::{Elf, PvhBootCapability};
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 /// A step of loading that failed.
@@ -98,6 +98,7 @@ fn load_initramfs(
             needed_mib: mib(kernel_end + size) + 16,
         });
     };
+    initramfs.rewind().map_err(BootError::Initramfs)?;
     memory
         .read_exact_volatile_from(GuestAddress(address), initramfs, size as usize)
         .map_err(|error| BootError::Initramfs(io::Error::other(error)))?;

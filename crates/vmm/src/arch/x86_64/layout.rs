@@ -30,8 +30,6 @@ pub const CMDLINE: u64 = 0x2_0000;
 pub const CMDLINE_MAX: usize = 2048;
 /// MP floating pointer and table: the last KiB of conventional memory, where kernels look.
 pub const MP_TABLE: u64 = 0x9_fc00;
-/// End of conventional memory.
-pub const LOW_END: u64 = 0xa_0000;
 /// RAM begins again.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 /// RAM below the hole for devices ends here at the latest.

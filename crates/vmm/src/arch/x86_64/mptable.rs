@@ -147,7 +147,7 @@ mod tests {
             let length = usize::from(u16::from_le_bytes([table[20], table[21]]));
             assert_eq!(length, table.len() - 16);
             assert!(
-                layout::MP_TABLE + table.len() as u64 <= layout::LOW_END,
+                layout::MP_TABLE + table.len() as u64 <= 0xa_0000,
                 "{vcpus} vCPUs do not fit"
             );
         }

@@ -12,7 +12,7 @@ pub enum Exit<'a> {
     /// A store to an address that is no memory, or read-only memory.
     MmioWrite(u64, &'a [u8]),
     /// A load from an address that is no memory; the slice is what the guest gets.
-    MmioRead(u64, &'a mut [u8]),
+    MmioRead(&'a mut [u8]),
     /// A signal or a kick; nothing happened in the guest.
     Interrupted,
     /// The guest asked for a reset or shutdown through KVM.

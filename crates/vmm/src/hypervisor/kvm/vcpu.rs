@@ -96,7 +96,7 @@ impl Vcpu {
             Ok(VcpuExit::IoOut(port, data)) => Exit::PortWrite(port, data),
             Ok(VcpuExit::IoIn(port, data)) => Exit::PortRead(port, data),
             Ok(VcpuExit::MmioWrite(address, data)) => Exit::MmioWrite(address, data),
-            Ok(VcpuExit::MmioRead(address, data)) => Exit::MmioRead(address, data),
+            Ok(VcpuExit::MmioRead(_, data)) => Exit::MmioRead(data),
             Ok(VcpuExit::Intr) => Exit::Interrupted,
             Ok(VcpuExit::Shutdown) => Exit::TripleFault,
             Ok(VcpuExit::SystemEvent(..) | VcpuExit::Hlt) => Exit::Reset,
