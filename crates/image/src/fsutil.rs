@@ -95,7 +95,9 @@ fn open_dir(path: &Path) -> Result<File, FsError> {
 
 /// A lock that ends with the value, or with the process.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held for its descriptor")] File);
+pub(crate) struct Lock {
+    _descriptor: File,
+}
 
 impl Lock {
     /// Waits for every other holder to leave. The file is created if missing and never removed.
@@ -129,7 +131,7 @@ impl Lock {
             .mode(0o600);
         let file = file.open(path).context("open lock", path)?;
         flock(&file, operation).context("lock", path)?;
-        Ok(Self(file))
+        Ok(Self { _descriptor: file })
     }
 }
 

@@ -179,7 +179,7 @@ mod tests {
                 last: 27 + 15 * 254 + 259
             }
         );
-        names[15].truncate(247 - 0);
+        names[15].truncate(247);
         assert_eq!(short(&names).last, 4096);
         names.push(b"z".to_vec());
         assert_eq!(

@@ -136,7 +136,7 @@ impl<'t> Image<'t> {
         match item.node {
             Node::Directory(id) => {
                 self.listing(id, item)
-                    .write_full(item.full_blocks, &self.plan, self.tree, sink)?
+                    .write_full(item.full_blocks, &self.plan, self.tree, sink)?;
             }
             Node::Inode(id) => sink.put(symlink(self.inode(id)))?,
         }

@@ -77,7 +77,7 @@ impl Plan {
                         self.link(self.directories[parent as usize]);
                     }
                     Node::Inode(id) if self.inodes[id as usize].is_some() => {
-                        self.link(self.inodes[id as usize])
+                        self.link(self.inodes[id as usize]);
                     }
                     Node::Inode(id) => {
                         self.inodes[id as usize] = Some(next);

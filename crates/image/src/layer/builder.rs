@@ -68,7 +68,7 @@ impl Builder {
         self.budget.entry(&inode.attributes.xattrs)?;
         match &inode.content {
             Content::Symlink(target) | Content::Below(target) => {
-                self.budget.metadata(target.len())?
+                self.budget.metadata(target.len())?;
             }
             Content::CharDevice(_) | Content::BlockDevice(_) => self.budget.device()?,
             Content::File(_) | Content::Fifo | Content::Socket => {}

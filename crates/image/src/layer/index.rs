@@ -207,7 +207,7 @@ impl Index {
                 .offset
                 .checked_add(extent.size)
                 .and_then(|end| end.checked_next_multiple_of(BLOCK_SIZE));
-            extent.offset % BLOCK_SIZE == 0 && end.is_some_and(|end| end <= data_len)
+            extent.offset.is_multiple_of(BLOCK_SIZE) && end.is_some_and(|end| end <= data_len)
         };
         let inodes = self.inodes.iter().all(|inode| match &inode.content {
             Content::File(extent) => fits(extent),
@@ -392,21 +392,21 @@ mod tests {
                 offset: 4096,
                 size: 4097,
                 checksum: 0,
-            })
+            });
         });
         check(&|index| {
             index.inodes[0].content = Content::File(Extent {
                 offset: 512,
                 size: 1,
                 checksum: 0,
-            })
+            });
         });
         check(&|index| {
             index.inodes[0].content = Content::File(Extent {
                 offset: 4096,
                 size: u64::MAX,
                 checksum: 0,
-            })
+            });
         });
     }
 }

@@ -224,7 +224,7 @@ impl LayerStore {
         match scratch.publish(&directory)? {
             Published::New => tracing::debug!(%diff_id, data_len, "layer stored"),
             Published::AlreadyThere => {
-                tracing::debug!(%diff_id, "layer stored by another process meanwhile")
+                tracing::debug!(%diff_id, "layer stored by another process meanwhile");
             }
         }
         Ok(Layer {

@@ -81,7 +81,7 @@ impl Pax {
             b"GNU.sparse.minor" => self.sparse.minor = integer("GNU.sparse.minor")?,
             b"GNU.sparse.name" => self.sparse.name = text(),
             b"GNU.sparse.size" | b"GNU.sparse.realsize" => {
-                self.sparse.real_size = integer("GNU.sparse.size")?
+                self.sparse.real_size = integer("GNU.sparse.size")?;
             }
             b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
                 self.sparse
