@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 /// What every guest is told: say nothing unless it is a panic, end by a reset through the keyboard
 /// controller (a software KVM does not survive a triple fault), do not probe for what is not there.
-const BASE: &str = "console=ttyS0 quiet loglevel=1 reboot=k panic=-1 rdinit=/init nomodule \
+const BASE: &str = "console=ttyS0 quiet loglevel=1 reboot=k panic=-1 rdinit=/init \
                     8250.nr_uarts=1 random.trust_cpu=on rcupdate.rcu_expedited=1 tsc=nowatchdog";
 
 /// The command line of a machine with our devices, `extra` appended.
