@@ -1,14 +1,15 @@
 //! The block device: takes requests off the queue and answers them.
 
 use super::backend::{Backend, SECTOR_SIZE};
+use super::failure::{Failure, Observer, Operation};
 use super::request::{Kind, MAX_RANGES, Range, Request};
 use crate::GuestMemory;
 use crate::virtio::buffers::Buffers;
 use crate::virtio::doorbell::Doorbell;
 use crate::virtio::ring::{Chain, Ring, Taken};
 use crate::virtio::{Activation, Interrupt, VirtioDevice};
+use std::io;
 use std::sync::Arc;
-use std::{fmt, io};
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
     VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK,
@@ -44,45 +45,6 @@ pub enum Access {
     /// It may.
     ReadWrite,
 }
-
-/// What a disk was doing when its backend failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// Reading.
-    Read,
-    /// Writing; `ENOSPC` means that the host's disk is full.
-    Write,
-    /// Making writes durable.
-    Flush,
-    /// Giving space back.
-    PunchHole,
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Read => "reading",
-            Self::Write => "writing",
-            Self::Flush => "flushing",
-            Self::PunchHole => "giving space back",
-        })
-    }
-}
-
-/// A request that failed on the host's side. The guest was told that it is an I/O error.
-#[derive(Debug, thiserror::Error)]
-#[error("{operation} at byte {offset} of a disk failed")]
-pub struct Failure {
-    /// What was asked for.
-    pub operation: Operation,
-    /// Where on the disk.
-    pub offset: u64,
-    /// What the host said.
-    pub source: io::Error,
-}
-
-/// Learns of failures. Called for each, and a guest may cause many: report the first.
-pub type Observer = Box<dyn FnMut(Failure) + Send>;
 
 /// A disk slot. Without a backend its capacity is 0.
 pub struct Block<B> {

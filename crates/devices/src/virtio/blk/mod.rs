@@ -9,13 +9,19 @@
 mod backend;
 mod device;
 mod disk;
+mod failure;
 mod file;
 mod request;
 
 #[cfg(test)]
+mod guest;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 pub use backend::{Backend, SECTOR_SIZE};
-pub use device::{Access, Block, Failure, Observer, Operation};
+pub use device::{Access, Block};
 pub use disk::{DiskError, FileDisk, Piece};
+pub use failure::{Failure, Observer, Operation};
 pub use file::{DiskFile, Scratch};
