@@ -1,5 +1,6 @@
 //! Everything about a VM that is not in its image.
 
+use crate::bytes::ByteString;
 use crate::error::ConfigError;
 use crate::signals::Signal;
 use serde::{Deserialize, Serialize};
@@ -16,9 +17,9 @@ pub struct VmConfig {
     pub(crate) cpus: u8,
     pub(crate) disk_size: u64,
     pub(crate) hostname: Option<String>,
-    pub(crate) env: Vec<Vec<u8>>,
-    pub(crate) user: Option<Vec<u8>>,
-    pub(crate) workdir: Option<Vec<u8>>,
+    pub(crate) env: Vec<ByteString>,
+    pub(crate) user: Option<ByteString>,
+    pub(crate) workdir: Option<ByteString>,
     pub(crate) workload: Workload,
     pub(crate) init: bool,
     pub(crate) stdin: MainStdin,
@@ -86,12 +87,16 @@ pub enum Workload {
     /// Nothing: the VM stays until it is stopped, and processes are started with [`crate::Vm::exec`].
     None,
     /// The image's command under Docker's rules; the VM ends with it.
-    Command {
-        /// Replaces the image's entrypoint, and drops the image's command. `Some` of nothing removes the entrypoint.
-        entrypoint: Option<Vec<Vec<u8>>>,
-        /// Replaces the image's command (the words after IMAGE) where not empty.
-        args: Vec<Vec<u8>>,
-    },
+    Command(Command),
+}
+
+/// Changes to the image's command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Replaces the image's entrypoint, and drops the image's command. `Some` of nothing removes the entrypoint.
+    pub(crate) entrypoint: Option<Vec<ByteString>>,
+    /// Replaces the image's command (the words after IMAGE) where not empty.
+    pub(crate) args: Vec<ByteString>,
 }
 
 /// Standard input of the main process.
@@ -184,58 +189,48 @@ impl VmConfig {
 
     /// Sets a variable on top of the image's environment, for the workload and every exec.
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env
-            .push([key.as_ref().as_bytes(), b"=", value.as_ref().as_bytes()].concat());
+        self.env.push(variable(key.as_ref(), value.as_ref()));
         self
     }
 
     /// Runs as this user instead of the image's: `user`, `uid`, `user:group`, `uid:gid` and mixtures.
     pub fn user(mut self, user: impl AsRef<OsStr>) -> Self {
-        self.user = Some(user.as_ref().as_bytes().to_vec());
+        self.user = Some(user.as_ref().into());
         self
     }
 
     /// Starts in this directory instead of the image's; it is made where missing.
     pub fn workdir(mut self, dir: impl AsRef<OsStr>) -> Self {
-        self.workdir = Some(dir.as_ref().as_bytes().to_vec());
+        self.workdir = Some(dir.as_ref().into());
         self
     }
 
     /// Runs the image's own entrypoint and command as the VM's main process.
     pub fn run_image(mut self) -> Self {
-        if self.workload == Workload::None {
-            self.workload = Workload::Command {
-                entrypoint: None,
-                args: Vec::new(),
-            };
-        }
+        self.command();
         self
     }
 
     /// Runs the image with these words in place of its command (its entrypoint stays).
-    pub fn args<S: AsRef<OsStr>>(self, words: impl IntoIterator<Item = S>) -> Self {
-        let mut this = self.run_image();
-        if let Workload::Command { args, .. } = &mut this.workload {
-            *args = words
-                .into_iter()
-                .map(|word| word.as_ref().as_bytes().to_vec())
-                .collect();
-        }
-        this
+    pub fn args<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.command().args = byte_strings(words);
+        self
     }
 
     /// Runs the image with these words in place of its entrypoint; the image's command is dropped too.
-    pub fn entrypoint<S: AsRef<OsStr>>(self, words: impl IntoIterator<Item = S>) -> Self {
-        let mut this = self.run_image();
-        if let Workload::Command { entrypoint, .. } = &mut this.workload {
-            *entrypoint = Some(
-                words
-                    .into_iter()
-                    .map(|word| word.as_ref().as_bytes().to_vec())
-                    .collect(),
-            );
+    pub fn entrypoint<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.command().entrypoint = Some(byte_strings(words));
+        self
+    }
+
+    fn command(&mut self) -> &mut Command {
+        if self.workload == Workload::None {
+            self.workload = Workload::Command(Command::default());
         }
-        this
+        match &mut self.workload {
+            Workload::Command(command) => command,
+            Workload::None => unreachable!("it was replaced above"),
+        }
     }
 
     /// Makes the workload PID 1 of its PID namespace, instead of a child of our init (Docker's `--init=false`).
@@ -284,5 +279,60 @@ impl VmConfig {
     pub const fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
+    }
+}
+
+pub(crate) fn variable(key: &OsStr, value: &OsStr) -> ByteString {
+    ByteString([key.as_bytes(), b"=", value.as_bytes()].concat())
+}
+
+pub(crate) fn byte_strings<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Vec<ByteString> {
+    words.into_iter().map(|word| word.as_ref().into()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_rounded_up_to_a_shape_and_remembers_what_was_asked() {
+        for (asked_mib, shape_mib) in [
+            (16, 128),
+            (128, 128),
+            (129, 256),
+            (512, 512),
+            (700, 1024),
+            (262_144, 262_144),
+        ] {
+            let memory = Memory::from_bytes(asked_mib << 20).unwrap();
+            assert_eq!(
+                (memory.bytes(), memory.shape_mib()),
+                (asked_mib << 20, shape_mib)
+            );
+        }
+        assert_eq!(
+            Memory::from_bytes((128 << 20) + 1).unwrap().shape_mib(),
+            256
+        );
+    }
+
+    #[test]
+    fn memory_out_of_range_is_refused() {
+        for bytes in [0, 1, (16 << 20) - 1, (256 << 30) + 1, u64::MAX] {
+            assert_eq!(Memory::from_bytes(bytes), Err(ConfigError::Memory(bytes)));
+        }
+    }
+
+    #[test]
+    fn a_config_survives_the_way_to_a_detached_supervisor() {
+        let config = VmConfig::new()
+            .name("web")
+            .env("A", "b\nc")
+            .entrypoint(["/bin/sh", "-c"])
+            .args(["echo \"hi\""])
+            .user("nobody:0")
+            .timeout(Duration::from_millis(1500));
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<VmConfig>(&json).unwrap(), config);
     }
 }

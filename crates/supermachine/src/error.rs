@@ -1,5 +1,18 @@
 //! What can go wrong, by step.
 
+pub use crate::assets::AssetError;
+pub use crate::home::HomeError;
+pub use crate::packet::PacketError;
+pub use crate::record::RecordError;
+pub use crate::scratch::ScratchError;
+pub use crate::session::SessionError;
+pub use crate::supervisor::ClientError;
+pub use crate::vmm::VmmError;
+
+use proto::control::Step;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What failed. Each variant is a step; the message says what happened, [`Error::hint`] what to do about it.
@@ -9,9 +22,79 @@ pub enum Error {
     /// The configuration asks for something that cannot be.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// No VM of this name or id.
-    #[error("no such VM: {0}")]
-    NoSuchVm(String),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The VMM, a kernel or the initramfs is missing or wrong.
+    #[error(transparent)]
+    Assets(#[from] AssetError),
+    /// A VM's record: no such VM, name taken, unreadable.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The writable disk.
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
+    /// An image: its reference, the pull, the store.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The image was removed between two looks.
+    #[error("the image {0} was removed from the store meanwhile")]
+    ImageGone(String),
+    /// The VM did not start, or ended without being asked to.
+    #[error(transparent)]
+    Vmm(#[from] VmmError),
+    /// A process inside could not be started or gave no exit.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The supervisor of a VM of another process.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// What a VM of several waiters failed of.
+    #[error(transparent)]
+    Shared(Arc<Error>),
+    /// The VM was stopped or killed before its workload ended.
+    #[error("the VM was stopped")]
+    Stopped,
+    /// The VM runs nothing that could be waited for or signaled.
+    #[error("the VM has no workload")]
+    NoWorkload,
+    /// The log of a VM cannot be opened or read.
+    #[error("cannot open the log in {path}")]
+    Log {
+        /// The VM's record.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The socket for clients of a VM cannot be made.
+    #[error("cannot listen at {path}")]
+    ClientSocket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The supervisor's thread cannot be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    /// A detached supervisor could not be started or spoken to.
+    #[error("cannot start the supervisor {program}")]
+    Launch {
+        /// Its program.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A detached supervisor reported that the start failed.
+    #[error("{message}")]
+    Detached {
+        /// The error's message.
+        message: String,
+        /// [`Error::exit_code`] of the original.
+        exit_code: i32,
+        /// [`Error::hint`] of the original.
+        hint: Option<String>,
+    },
     /// The deadline passed first.
     #[error("{waiting_for} took longer than {limit:?}")]
     Deadline {
@@ -22,27 +105,154 @@ pub enum Error {
     },
 }
 
+/// What can go wrong with an image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The text is not an image reference.
+    #[error(transparent)]
+    Reference(image::ReferenceError),
+    /// The image could not be fetched.
+    #[error(transparent)]
+    Pull(Box<image::PullError>),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(Box<image::StoreError>),
+}
+
+impl From<image::ReferenceError> for Error {
+    fn from(error: image::ReferenceError) -> Self {
+        Self::Image(ImageError::Reference(error))
+    }
+}
+
+impl From<image::PullError> for Error {
+    fn from(error: image::PullError) -> Self {
+        Self::Image(ImageError::Pull(Box::new(error)))
+    }
+}
+
+impl From<image::StoreError> for Error {
+    fn from(error: image::StoreError) -> Self {
+        Self::Image(ImageError::Store(Box::new(error)))
+    }
+}
+
 /// A configuration that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
+    /// The image is for another kind of computer.
+    #[error("the image is for {image}, this host runs {host}")]
+    Platform {
+        /// What the image is for.
+        image: String,
+        /// What this host runs.
+        host: String,
+    },
     /// Memory out of range.
     #[error("{0} bytes of memory are out of range: 16 MiB to 256 GiB")]
     Memory(u64),
+    /// Not a number of CPUs.
+    #[error("a VM cannot have {0} CPUs")]
+    Cpus(u8),
+    /// Not a name.
+    #[error(
+        "{0:?} is not a name: use letters, digits, `_`, `.` and `-`, two at least, a letter or digit first"
+    )]
+    Name(String),
+    /// Not a host name.
+    #[error("{0:?} is not a host name: use letters, digits, `-`, `_` and `.`, 64 at most")]
+    Hostname(String),
+    /// Neither the image nor the caller names a program.
+    #[error("no command: the image has none, and none was given")]
+    NoCommand,
+    /// Not a variable.
+    #[error("{0:?} is not an environment variable: NAME=VALUE is")]
+    Variable(String),
+    /// A relative working directory.
+    #[error("the working directory {0:?} is not an absolute path")]
+    Workdir(String),
+    /// The image's stop signal.
+    #[error("the image's stop signal {0:?} is none")]
+    StopSignal(String),
+    /// No program can be given a zero byte.
+    #[error("{0:?} contains a zero byte")]
+    ZeroByte(String),
+    /// The kernel's limit for one string.
+    #[error("{start:?}... has {len} bytes; one argument or variable can have 131071 at most")]
+    StringTooLong {
+        /// How it starts.
+        start: String,
+        /// Its length.
+        len: usize,
+    },
 }
 
 impl Error {
+    /// A start that took too long; how long is put in by whoever knows.
+    pub(crate) const fn start_deadline() -> Self {
+        Self::Deadline {
+            waiting_for: "the start of the VM",
+            limit: Duration::ZERO,
+        }
+    }
+
+    /// Puts the limit into a deadline error.
+    pub(crate) fn within(self, limit: Duration) -> Self {
+        match self {
+            Self::Deadline { waiting_for, .. } => Self::Deadline { waiting_for, limit },
+            other => other,
+        }
+    }
+
     /// The exit code a command line ends with because of this error: 125 for ours, 126 and 127 for a program
-    /// that cannot be run or does not exist, 124 for a deadline.
-    pub const fn exit_code(&self) -> i32 {
+    /// that cannot be run or does not exist, 124 for a deadline, 137 for a VM that was stopped.
+    pub fn exit_code(&self) -> i32 {
         match self {
             Self::Deadline { .. } => 124,
+            Self::Session(error) => error.exit_code(),
+            Self::Detached { exit_code, .. } => *exit_code,
+            Self::Shared(error) => error.exit_code(),
+            Self::Stopped => 137,
             _ => 125,
         }
     }
 
     /// What to do about it, where there is something to do.
     pub fn hint(&self) -> Option<String> {
-        None
+        let hint = match self {
+            Self::Assets(AssetError::Manifest { .. } | AssetError::Read { .. }) => return None,
+            Self::Assets(_) => {
+                "run `supermachine setup`, or `cargo xtask demo` in a source tree, or set SUPERMACHINE_LIBEXEC"
+            }
+            Self::Scratch(ScratchError::NoMkfs) => "install e2fsprogs",
+            Self::Vmm(VmmError::Release { .. }) => {
+                "install both from one release, or build the whole workspace"
+            }
+            Self::Vmm(VmmError::Failed {
+                step: Step::OpenKvm,
+                ..
+            }) => "`supermachine doctor` looks at KVM in detail",
+            Self::Record(RecordError::NameTaken(name)) => {
+                return Some(format!("`supermachine rm {name}` frees it"));
+            }
+            Self::Record(RecordError::Running(name)) => {
+                return Some(format!("`supermachine stop {name}` first, or `rm -f`"));
+            }
+            Self::Detached { hint, .. } => return hint.clone(),
+            Self::Shared(error) => return error.hint(),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// The last lines of the guest's console, where they tell more.
+    pub fn console(&self) -> Option<&str> {
+        match self {
+            Self::Vmm(error) => error.console(),
+            Self::Shared(error) => error.console(),
+            _ => None,
+        }
     }
 }

@@ -1,14 +1,22 @@
 //! Processes inside a running VM.
 
+use crate::config::{byte_strings, variable};
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::session::{OutputReader, StdinWriter};
+use crate::reach::Reach;
+use crate::session::{
+    CollectError, Collected, OutputReader, Session, SessionError, StdinWriter, TimedOut, collect,
+};
 use crate::signals::Signal;
 use crate::vm::Vm;
-use proto::session::{Exit, ExitStatus};
+use crate::workload::Wishes;
+use proto::session::{Exit, ExitStatus, OutputStream, Request, RequestBody};
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// A guest that writes without end must not fill the host's memory.
+const DEFAULT_OUTPUT_LIMIT: usize = 256 << 20;
 
 /// What a finished process left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,12 +63,8 @@ pub enum ExecStdin {
 #[must_use = "a process starts with `spawn` or `output`"]
 pub struct ExecBuilder<'vm> {
     vm: &'vm Vm,
-    argv: Vec<Vec<u8>>,
-    env: Vec<Vec<u8>>,
-    user: Option<Vec<u8>>,
-    cwd: Option<Vec<u8>>,
+    wishes: Wishes,
     stdin: ExecStdin,
-    timeout: Option<Duration>,
     deadline: Deadline,
     output_limit: usize,
 }
@@ -69,42 +73,34 @@ impl<'vm> ExecBuilder<'vm> {
     pub(crate) fn new(vm: &'vm Vm) -> Self {
         Self {
             vm,
-            argv: Vec::new(),
-            env: Vec::new(),
-            user: None,
-            cwd: None,
+            wishes: Wishes::default(),
             stdin: ExecStdin::Null,
-            timeout: None,
             deadline: Deadline::NEVER,
-            output_limit: 256 << 20,
+            output_limit: DEFAULT_OUTPUT_LIMIT,
         }
     }
 
     /// Program and arguments. A program without a slash is looked up in the PATH of the environment.
     pub fn argv<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
-        self.argv = words
-            .into_iter()
-            .map(|word| word.as_ref().as_bytes().to_vec())
-            .collect();
+        self.wishes.argv = byte_strings(words);
         self
     }
 
     /// Sets a variable on top of the VM's environment.
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env
-            .push([key.as_ref().as_bytes(), b"=", value.as_ref().as_bytes()].concat());
+        self.wishes.env.push(variable(key.as_ref(), value.as_ref()));
         self
     }
 
     /// Runs as this user: `user`, `uid`, `user:group`, `uid:gid` and mixtures.
     pub fn user(mut self, user: impl AsRef<OsStr>) -> Self {
-        self.user = Some(user.as_ref().as_bytes().to_vec());
+        self.wishes.user = Some(user.as_ref().into());
         self
     }
 
     /// Runs in this directory; it is made where missing.
     pub fn cwd(mut self, dir: impl AsRef<OsStr>) -> Self {
-        self.cwd = Some(dir.as_ref().as_bytes().to_vec());
+        self.wishes.cwd = Some(dir.as_ref().into());
         self
     }
 
@@ -115,12 +111,12 @@ impl<'vm> ExecBuilder<'vm> {
     }
 
     /// The guest kills the process and its group after this long; [`Exit::timed_out`] says so.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.wishes.timeout = Some(timeout);
         self
     }
 
-    /// [`Self::output`] and the start of [`Self::spawn`] give up at this moment, and the process is killed.
+    /// [`Self::output`] gives up at this moment, and the process is killed.
     pub fn deadline(mut self, deadline: impl Into<Deadline>) -> Self {
         self.deadline = deadline.into();
         self
@@ -134,18 +130,59 @@ impl<'vm> ExecBuilder<'vm> {
 
     /// Runs the process to its end and collects its output, in this thread.
     pub fn output(self) -> Result<Output, Error> {
-        Err(Error::NoSuchVm(format!("{:?}", self.vm)))
+        let (deadline, limit) = (self.deadline, self.output_limit);
+        let allowed = deadline.remaining().unwrap_or_default();
+        let vm = self.vm;
+        match collect(&self.open()?, limit, deadline) {
+            Ok((exit, Collected { stdout, stderr })) => Ok(Output {
+                exit,
+                stdout,
+                stderr,
+            }),
+            Err(CollectError::TimedOut) => Err(Error::Deadline {
+                waiting_for: "the process",
+                limit: allowed,
+            }),
+            Err(CollectError::Session(error)) => Err(vm.reach().explain(error)),
+        }
     }
 
     /// Starts the process and hands out its streams. Does not wait for the guest's answer: a program that
-    /// does not exist is reported by [`Child::wait`], [`Child::pid`] and the streams.
+    /// does not exist is reported by [`Child::wait`] and [`Child::pid`], and its streams are empty.
     pub fn spawn(self) -> Result<Child, Error> {
-        Err(Error::NoSuchVm(format!("{:?}", self.vm)))
+        let streaming = self.stdin == ExecStdin::Stream;
+        let reach = self.vm.reach().clone();
+        let session = Arc::new(self.open()?.with_wake().map_err(SessionError::Socket)?);
+        Ok(Child {
+            stdin: streaming.then(|| StdinWriter::new(Arc::clone(&session))),
+            stdout: Some(OutputReader::new(
+                Arc::clone(&session),
+                OutputStream::Stdout,
+            )),
+            stderr: Some(OutputReader::new(
+                Arc::clone(&session),
+                OutputStream::Stderr,
+            )),
+            session,
+            reach,
+        })
+    }
+
+    /// Sends the request on a stream of its own.
+    fn open(mut self) -> Result<Session, Error> {
+        self.wishes.stdin = self.stdin != ExecStdin::Null;
+        let process = self.vm.defaults().process(self.wishes)?;
+        let session = Session::new(self.vm.reach().connect()?);
+        session.request(&Request::new(RequestBody::Exec(process)))?;
+        if let ExecStdin::Bytes(bytes) = self.stdin {
+            session.feed(bytes);
+        }
+        Ok(session)
     }
 }
 
-/// A process that was started in a VM. Dropping it before its end kills it, unless its streams were taken and
-/// are alive.
+/// A process that was started in a VM. It is killed when this and all streams taken from it are dropped
+/// before its end.
 #[derive(Debug)]
 pub struct Child {
     /// Standard input, with [`ExecStdin::Stream`]. Dropping it closes the stream.
@@ -154,32 +191,54 @@ pub struct Child {
     pub stdout: Option<OutputReader>,
     /// Standard error.
     pub stderr: Option<OutputReader>,
+    session: Arc<Session>,
+    reach: Reach,
 }
 
 impl Child {
     /// The process id inside; waits until the program runs.
     pub fn pid(&self) -> Result<i32, Error> {
-        Err(Error::NoSuchVm(String::new()))
+        match self.session.wait_started(Deadline::NEVER) {
+            Ok(Ok(pid)) => Ok(pid),
+            Ok(Err(error)) => Err(self.reach.explain(error)),
+            Err(TimedOut) => Err(Error::Stopped),
+        }
     }
 
     /// Waits for the end of the process. Output nobody reads holds the process back, as with a pipe: take
-    /// the streams and read them, or drop them.
+    /// the streams and read them, or drop them. Standard input is not closed by this: drop it first.
     pub fn wait(&self) -> Result<Exit, Error> {
         self.wait_deadline(Deadline::NEVER)
     }
 
     /// As [`Self::wait`], until a deadline; the process goes on when it passes.
-    pub fn wait_deadline(&self, _deadline: impl Into<Deadline>) -> Result<Exit, Error> {
-        Err(Error::NoSuchVm(String::new()))
+    pub fn wait_deadline(&self, deadline: impl Into<Deadline>) -> Result<Exit, Error> {
+        let deadline = deadline.into();
+        let limit = deadline.remaining().unwrap_or_default();
+        match self.session.wait(deadline) {
+            Ok(finished) => finished.map_err(|error| self.reach.explain(error)),
+            Err(TimedOut) => Err(Error::Deadline {
+                waiting_for: "the process",
+                limit,
+            }),
+        }
     }
 
     /// The exit if the process has ended. Does not block.
     pub fn try_wait(&self) -> Result<Option<Exit>, Error> {
-        Ok(None)
+        self.session
+            .try_wait()
+            .transpose()
+            .map_err(|error| self.reach.explain(error))
     }
 
     /// Sends a signal to the process group.
-    pub fn signal(&self, _signal: Signal) -> Result<(), Error> {
-        Ok(())
+    pub fn signal(&self, signal: Signal) {
+        self.session.signal(signal.number());
+    }
+
+    /// Kills the process group.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
     }
 }

@@ -1,14 +1,21 @@
 //! An image in the store, ready to start.
 
 use crate::config::VmConfig;
-use crate::error::Error;
+use crate::error::{ConfigError, Error};
 use crate::runtime::Runtime;
+use crate::supervisor::BootImage;
 use crate::vm::Vm;
+use crate::workload::ImageDefaults;
+use image::{ImageConfig, ImageRef, NoProgress, Platform, PullOptions, StoredImage};
+use std::sync::Arc;
 
-/// An image in the store, ready to start any number of times. While it is alive the store keeps it.
+/// An image in the store, ready to start any number of times. While it is alive, or a VM of it runs, the store
+/// keeps it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Image {
-    pub(crate) runtime: Runtime,
+    runtime: Runtime,
+    reference: String,
+    stored: Arc<StoredImage>,
 }
 
 impl Image {
@@ -17,9 +24,81 @@ impl Image {
         Runtime::new()?.pull(reference)
     }
 
+    pub(crate) fn pull_into(runtime: &Runtime, reference: &str) -> Result<Self, Error> {
+        let parsed: ImageRef = reference.parse()?;
+        let stored = runtime
+            .store()?
+            .pull(&parsed, &PullOptions::default(), &NoProgress)?;
+        Ok(Self::new(runtime, reference, stored))
+    }
+
+    pub(crate) fn new(runtime: &Runtime, reference: &str, stored: StoredImage) -> Self {
+        Self {
+            runtime: runtime.clone(),
+            reference: reference.to_owned(),
+            stored: Arc::new(stored),
+        }
+    }
+
+    /// As it was asked for.
+    pub fn reference(&self) -> &str {
+        &self.reference
+    }
+
+    /// The digest of its manifest: `sha256:` and 64 hexadecimal digits.
+    pub fn digest(&self) -> String {
+        self.stored.digest.to_string()
+    }
+
+    /// What it asks of whoever runs it.
+    pub fn config(&self) -> &ImageConfig {
+        &self.stored.config
+    }
+
+    pub(crate) const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// Starts a VM of this image and returns when its workload runs, or when it is ready for
     /// [`Vm::exec`] if it has none.
-    pub fn start(&self, _config: &VmConfig) -> Result<Vm, Error> {
-        Err(Error::NoSuchVm(format!("{:?}", self.runtime)))
+    pub fn start(&self, config: &VmConfig) -> Result<Vm, Error> {
+        self.check_platform()?;
+        let image = BootImage {
+            reference: self.reference.clone(),
+            digest: self.digest(),
+            defaults: ImageDefaults::from(&self.stored.config),
+            root: self.stored.root.clone(),
+            guard: Arc::clone(&self.stored) as _,
+        };
+        self.runtime.start(image, config)
+    }
+
+    /// An image that says nothing about its platform gets the benefit of the doubt.
+    fn check_platform(&self) -> Result<(), ConfigError> {
+        let host = Platform::host();
+        match self.stored.config.platform() {
+            Some(platform)
+                if (&platform.os, &platform.architecture) != (&host.os, &host.architecture) =>
+            {
+                Err(ConfigError::Platform {
+                    image: platform.to_string(),
+                    host: host.to_string(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl From<&ImageConfig> for ImageDefaults {
+    fn from(config: &ImageConfig) -> Self {
+        Self {
+            entrypoint: config.entrypoint.clone(),
+            cmd: config.cmd.clone(),
+            env: config.env.clone(),
+            user: config.user.clone(),
+            working_dir: config.working_dir.clone(),
+            stop_signal: config.stop_signal.clone(),
+        }
     }
 }

@@ -27,6 +27,8 @@
 
 #![forbid(unsafe_code)]
 
+mod assets;
+mod bytes;
 mod config;
 mod deadline;
 pub mod detached;
@@ -34,28 +36,43 @@ pub mod doctor;
 mod error;
 mod exec;
 mod handle;
+mod home;
+mod liveness;
 pub mod log;
+mod names;
+mod packet;
+mod reach;
 mod record;
 mod runtime;
+mod scratch;
 mod session;
 mod setup;
 mod signals;
+mod supervisor;
+mod time;
 mod vm;
+mod vmm;
+mod workload;
 
 /// The image store and everything about references, registries and pulls.
 pub use image as images;
 
-pub use config::{MainOutput, MainStdin, Memory, Retention, VmConfig, Workload};
+pub use config::{Command, MainOutput, MainStdin, Memory, Retention, VmConfig, Workload};
 pub use deadline::Deadline;
-pub use error::{ConfigError, Error};
+pub use error::{
+    AssetError, ClientError, ConfigError, Error, HomeError, ImageError, PacketError, RecordError,
+    ScratchError, SessionError, VmmError,
+};
 pub use exec::{Child, ExecBuilder, ExecStdin, Output};
 pub use handle::Image;
-pub use proto::session::{Exit, ExitStatus};
+pub use proto::control::{KernelFlavor, Step};
+pub use proto::session::{Exit, ExitStatus, Failure, FailureKind};
 pub use record::{VmStatus, VmSummary};
 pub use runtime::{Runtime, RuntimeBuilder};
-pub use session::{OutputReader, SessionError, StdinWriter};
+pub use session::{OutputReader, StdinWriter};
 pub use setup::SetupReport;
 pub use signals::{ParseSignalError, Signal};
+pub use time::rfc3339;
 pub use vm::{Timings, Vm};
 
 /// The release of this library; `supermachine-vmm` and the assets must be of the same.

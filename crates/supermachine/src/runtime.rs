@@ -1,14 +1,36 @@
 //! Where state is kept and programs are found.
 
-use crate::error::Error;
+use crate::assets::{self, Assets};
+use crate::config::VmConfig;
+use crate::deadline::Deadline;
+use crate::doctor;
+use crate::error::{Error, RecordError};
 use crate::handle::Image;
-use crate::record::VmSummary;
+use crate::home::Home;
+use crate::liveness::Liveness;
+use crate::log::LogReader;
+use crate::record::{Registry, VmStatus, VmSummary};
+use crate::setup::{self, SetupReport};
+use crate::supervisor::{self, BootImage, Client, ClientError, Plan};
 use crate::vm::Vm;
+use image::{Store, StoredImage};
+use proto::session::Exit;
+use proto::supervisor::{Reply, RequestBody};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 /// Where state is kept (images, VMs) and programs are found (`supermachine-vmm`, guest kernels). Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Runtime {}
+pub struct Runtime {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    home: Home,
+    libexec: Option<PathBuf>,
+    assets: OnceLock<Assets>,
+}
 
 /// Builds a [`Runtime`] with paths of its own.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +54,15 @@ impl RuntimeBuilder {
 
     /// Opens the state directory. Programs are looked for when the first VM starts.
     pub fn build(self) -> Result<Runtime, Error> {
-        Ok(Runtime {})
+        let dir = self.home.map_or_else(Home::from_environment, Ok)?;
+        let home = Home::open(&dir)?;
+        Ok(Runtime {
+            inner: Arc::new(Inner {
+                home,
+                libexec: self.libexec,
+                assets: OnceLock::new(),
+            }),
+        })
     }
 }
 
@@ -50,63 +80,132 @@ impl Runtime {
 
     /// The state directory.
     pub fn home(&self) -> &Path {
-        Path::new("")
+        self.inner.home.dir()
     }
 
-    /// The image of this name (anything [`crate::images`] can parse), fetched if it is not in the store. For progress, policies
-    /// and registries with options of their own use [`crate::images`] and [`Self::image`].
+    pub(crate) fn libexec(&self) -> Option<&Path> {
+        self.inner.libexec.as_deref()
+    }
+
+    fn registry(&self) -> Registry {
+        Registry::new(&self.inner.home)
+    }
+
+    fn assets(&self) -> Result<&Assets, Error> {
+        if let Some(assets) = self.inner.assets.get() {
+            return Ok(assets);
+        }
+        let found = assets::find(self.libexec(), &self.inner.home)?;
+        Ok(self.inner.assets.get_or_init(|| found))
+    }
+
+    /// The image store, for progress, policies and registries with options of their own.
+    pub fn store(&self) -> Result<Store, Error> {
+        Ok(Store::open(self.home())?)
+    }
+
+    /// An image of [`Self::store`], ready to start; `reference` is what its VMs' records show.
+    pub fn image(&self, stored: StoredImage, reference: &str) -> Image {
+        Image::new(self, reference, stored)
+    }
+
+    pub(crate) fn start(&self, image: BootImage, config: &VmConfig) -> Result<Vm, Error> {
+        let plan = Plan::new(&image, config)?;
+        let assets = self.assets()?;
+        let started = supervisor::start(&self.inner.home, assets, image, plan)?;
+        Ok(Vm::started(self.inner.home.clone(), started))
+    }
+
+    /// The image of this name (anything [`crate::images`] can parse), fetched if it is not in the store.
+    /// [`Self::store`] and [`Self::image`] do it with options.
     pub fn pull(&self, reference: &str) -> Result<Image, Error> {
-        Err(Error::NoSuchVm(reference.to_owned()))
+        Image::pull_into(self, reference)
     }
 
     /// All VMs with a record, running or not, oldest first. VMs that ended by the death of their process are
     /// settled on the way: shown as crashed, or swept if they were to be removed.
     pub fn vms(&self) -> Result<Vec<VmSummary>, Error> {
-        Ok(Vec::new())
+        Ok(self.registry().list()?)
     }
 
     /// The record of one VM, by name, id or unambiguous start of an id.
     pub fn vm_summary(&self, name: &str) -> Result<VmSummary, Error> {
-        Err(Error::NoSuchVm(name.to_owned()))
+        Ok(self.registry().summary(name)?)
     }
 
-    /// A running VM of this or another process, by name, id or unambiguous start of an id. Dropping the handle leaves the VM alone.
+    /// A running VM of this or another process, by name, id or unambiguous start of an id. Dropping the handle
+    /// leaves the VM alone.
     pub fn open_vm(&self, name: &str) -> Result<Vm, Error> {
-        Err(Error::NoSuchVm(name.to_owned()))
+        let (record, dir) = self.registry().find(name)?;
+        if !Liveness::of(&dir).is_live() {
+            return Err(ClientError::NotRunning.into());
+        }
+        Vm::remote(self.inner.home.clone(), record)
     }
 
     /// Waits for the workload of a VM of any process and gives its exit; at once if it has ended already.
-    pub fn wait_vm(
-        &self,
-        name: &str,
-        _deadline: impl Into<crate::Deadline>,
-    ) -> Result<crate::Exit, Error> {
-        Err(Error::NoSuchVm(name.to_owned()))
+    pub fn wait_vm(&self, name: &str, deadline: impl Into<Deadline>) -> Result<Exit, Error> {
+        wait_remote(&self.inner.home, name, deadline.into())
     }
 
     /// Removes the record, log and disk of a VM that has ended; a running one is an error.
     pub fn remove_vm(&self, name: &str) -> Result<(), Error> {
-        Err(Error::NoSuchVm(name.to_owned()))
+        Ok(self.registry().remove(name)?)
     }
 
     /// Ends a running VM first, then removes it.
     pub fn kill_and_remove_vm(&self, name: &str) -> Result<(), Error> {
-        Err(Error::NoSuchVm(name.to_owned()))
+        let (record, _) = self.registry().find(name)?;
+        Vm::remote(self.inner.home.clone(), record.clone())?.kill()?;
+        match self.registry().remove(&record.id) {
+            // It was to be removed by its supervisor.
+            Err(RecordError::NotFound(_)) => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     /// The log of a VM, running or not.
-    pub fn logs(&self, name: &str) -> Result<crate::log::LogReader, Error> {
-        Err(Error::NoSuchVm(name.to_owned()))
+    pub fn logs(&self, name: &str) -> Result<LogReader, Error> {
+        open_log(&self.inner.home, name)
     }
 
     /// What this host can do and what it lacks, check by check.
-    pub fn doctor(&self) -> Vec<crate::doctor::Check> {
-        Vec::new()
+    pub fn doctor(&self) -> Vec<doctor::Check> {
+        doctor::examine(&self.inner.home, self.libexec())
     }
 
     /// Copies the programs and kernels that were found into the state directory, verified by digest, so that
     /// programs that embed the library find them.
-    pub fn setup(&self) -> Result<crate::SetupReport, Error> {
-        Err(Error::NoSuchVm(String::new()))
+    pub fn setup(&self) -> Result<SetupReport, Error> {
+        Ok(setup::install(self.assets()?, &self.inner.home)?)
+    }
+}
+
+pub(crate) fn open_log(home: &Home, name: &str) -> Result<LogReader, Error> {
+    let (_, dir) = Registry::new(home).find(name)?;
+    LogReader::open(&dir, Liveness::of(&dir)).map_err(|source| Error::Log { path: dir, source })
+}
+
+/// Asks the supervisor, or the record of a VM that has ended.
+pub(crate) fn wait_remote(home: &Home, name: &str, deadline: Deadline) -> Result<Exit, Error> {
+    let limit = deadline.remaining().unwrap_or_default();
+    let registry = Registry::new(home);
+    let (record, _) = registry.find(name)?;
+    let refused = match Client::new(home.socket(&record.id)?).ask(RequestBody::Wait, deadline) {
+        Ok((Reply::Exited(exit), _)) => return Ok(exit),
+        Err(ClientError::TimedOut) => {
+            return Err(Error::Deadline {
+                waiting_for: "the workload",
+                limit,
+            });
+        }
+        Ok((Reply::Done | Reply::Failed(_), _)) => ClientError::NotRunning,
+        Err(error) => error,
+    };
+    match registry.summary(&record.id).map(|summary| summary.status) {
+        Ok(VmStatus::Exited { exit, .. }) => Ok(exit),
+        Ok(VmStatus::Stopped { .. } | VmStatus::Crashed) => Err(Error::Stopped),
+        Ok(VmStatus::Failed { message, .. }) => Err(ClientError::Refused(message).into()),
+        Ok(VmStatus::Starting | VmStatus::Running { .. }) | Err(_) => Err(refused.into()),
     }
 }

@@ -1,24 +1,55 @@
 //! A running VM.
 
+use crate::config::Workload;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exec::{ExecBuilder, Output};
-use crate::record::VmSummary;
-use crate::session::{OutputReader, StdinWriter};
+use crate::home::Home;
+use crate::log::LogReader;
+use crate::reach::Reach;
+use crate::record::{Record, Registry, VmSummary};
+use crate::session::{OutputReader, Session, StdinWriter, TimedOut};
 use crate::signals::Signal;
-use proto::session::Exit;
+use crate::supervisor::{Client, ClientError, Order, Outcome, Shared, Started};
+use crate::workload::Defaults;
+use crate::{MainOutput, MainStdin};
+use proto::session::{Exit, OutputStream};
+use proto::supervisor::RequestBody;
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// How long the supervisor of another process gets to answer what it answers at once.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// What a stop may take over its grace period before we stop waiting: the supervisor ends it by force earlier.
+const STOP_MARGIN: Duration = Duration::from_secs(30);
 
 /// A running VM. One that was started here is killed when its handle is dropped; one that was found with
 /// [`crate::Runtime::open_vm`] is left alone.
 #[derive(Debug)]
-pub struct Vm {}
+pub struct Vm {
+    home: Home,
+    record: Record,
+    reach: Reach,
+    own: Option<Own>,
+}
+
+/// What only the VM's own process has.
+#[derive(Debug)]
+struct Own {
+    shared: Arc<Shared>,
+    main: Arc<Session>,
+    timings: Timings,
+    stdin: Option<StdinWriter>,
+    stdout: Option<OutputReader>,
+    stderr: Option<OutputReader>,
+}
 
 /// How long each step of a start took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// Record, scratch disk and descriptors.
+    /// Record, process, scratch disk and descriptors.
     pub prepare: Duration,
     /// From there until the vCPUs entered the guest.
     pub spawn: Duration,
@@ -29,24 +60,69 @@ pub struct Timings {
 }
 
 impl Vm {
+    pub(crate) fn started(home: Home, started: Started) -> Self {
+        let Started {
+            record,
+            shared,
+            main,
+            connector,
+            timings,
+        } = started;
+        let output = |stream| OutputReader::new(Arc::clone(&main), stream);
+        let streams = record.config.output == MainOutput::Stream;
+        let own = Own {
+            stdin: (record.config.stdin == MainStdin::Stream)
+                .then(|| StdinWriter::new(Arc::clone(&main))),
+            stdout: streams.then(|| output(OutputStream::Stdout)),
+            stderr: streams.then(|| output(OutputStream::Stderr)),
+            shared: Arc::clone(&shared),
+            main,
+            timings,
+        };
+        Self {
+            home,
+            record,
+            reach: Reach::Local { connector, shared },
+            own: Some(own),
+        }
+    }
+
+    pub(crate) fn remote(home: Home, record: Record) -> Result<Self, Error> {
+        let client = Client::new(home.socket(&record.id)?);
+        Ok(Self {
+            home,
+            record,
+            reach: Reach::Remote(client),
+            own: None,
+        })
+    }
+
+    pub(crate) const fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    pub(crate) const fn defaults(&self) -> &Defaults {
+        &self.record.defaults
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
-        ""
+        &self.record.name
     }
 
     /// The id: 64 hexadecimal digits.
     pub fn id(&self) -> &str {
-        ""
+        &self.record.id
     }
 
     /// What the record says.
     pub fn summary(&self) -> Result<VmSummary, Error> {
-        Err(Error::NoSuchVm(String::new()))
+        Ok(Registry::new(&self.home).summary(self.id())?)
     }
 
     /// How long each step of the start took; `None` for a VM of another process.
     pub fn timings(&self) -> Option<Timings> {
-        None
+        self.own.as_ref().map(|own| own.timings)
     }
 
     /// Runs a program to its end and collects its output.
@@ -64,17 +140,25 @@ impl Vm {
 
     /// Standard input of the main process, once, with [`crate::MainStdin::Stream`].
     pub fn take_stdin(&mut self) -> Option<StdinWriter> {
-        None
+        self.own.as_mut()?.stdin.take()
     }
 
     /// Standard output of the main process, once, with [`crate::MainOutput::Stream`].
     pub fn take_stdout(&mut self) -> Option<OutputReader> {
-        None
+        self.own.as_mut()?.stdout.take()
     }
 
     /// Standard error of the main process, once, with [`crate::MainOutput::Stream`].
     pub fn take_stderr(&mut self) -> Option<OutputReader> {
-        None
+        self.own.as_mut()?.stderr.take()
+    }
+
+    fn has_workload(&self) -> Result<(), Error> {
+        if self.record.config.workload == Workload::None {
+            Err(Error::NoWorkload)
+        } else {
+            Ok(())
+        }
     }
 
     /// Waits for the end of the workload. The guest's file systems may still be on their way to the disk:
@@ -84,42 +168,139 @@ impl Vm {
     }
 
     /// As [`Self::wait`], until a deadline; the VM goes on when it passes.
-    pub fn wait_deadline(&self, _deadline: impl Into<Deadline>) -> Result<Exit, Error> {
-        Err(Error::NoSuchVm(String::new()))
+    pub fn wait_deadline(&self, deadline: impl Into<Deadline>) -> Result<Exit, Error> {
+        self.has_workload()?;
+        let deadline = deadline.into();
+        let limit = deadline.remaining().unwrap_or_default();
+        let Some(own) = &self.own else {
+            return crate::runtime::wait_remote(&self.home, self.id(), deadline);
+        };
+        let ended = own
+            .shared
+            .wait(deadline, |status| match (status.exit, &status.outcome) {
+                (Some(exit), _) => Some(Outcome::Exited(exit)),
+                (None, outcome) => outcome.clone(),
+            });
+        match ended {
+            Ok(Outcome::Exited(exit)) => Ok(exit),
+            Ok(Outcome::Stopped) => Err(Error::Stopped),
+            Ok(Outcome::Failed(error)) => Err(Error::Shared(error)),
+            Err(TimedOut) => Err(Error::Deadline {
+                waiting_for: "the workload",
+                limit,
+            }),
+        }
     }
 
     /// Sends a signal to the workload.
-    pub fn signal(&self, _signal: Signal) -> Result<(), Error> {
+    pub fn signal(&self, signal: Signal) -> Result<(), Error> {
+        self.has_workload()?;
+        match (&self.own, &self.reach) {
+            (Some(own), _) => own.main.signal(signal.number()),
+            (None, Reach::Remote(client)) => {
+                client.ask(
+                    RequestBody::Signal(signal.number()),
+                    Deadline::after(ANSWER),
+                )?;
+            }
+            (None, Reach::Local { .. }) => {}
+        }
         Ok(())
     }
 
-    /// Sends the stop signal, kills after the grace period of the configuration, and returns when the VM is gone.
+    /// Sends the stop signal, kills after the grace period of the configuration, and returns when the VM is
+    /// gone. A VM that is gone already is no error.
     pub fn stop(&self) -> Result<(), Error> {
-        Ok(())
+        self.stop_with(None, None)
     }
 
     /// As [`Self::stop`], with another signal or grace period.
-    pub fn stop_with(
-        &self,
-        _signal: Option<Signal>,
-        _grace: Option<Duration>,
-    ) -> Result<(), Error> {
-        Ok(())
+    pub fn stop_with(&self, signal: Option<Signal>, grace: Option<Duration>) -> Result<(), Error> {
+        let grace = grace.unwrap_or(self.record.config.stop_grace);
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let request = RequestBody::Stop {
+            signal: signal.map(Signal::number),
+            grace_ms,
+        };
+        self.end(
+            Order::Stop { signal, grace },
+            request,
+            grace.saturating_add(STOP_MARGIN),
+        )
     }
 
     /// Ends the VM at once and returns when it is gone. What was not synced inside is lost.
     pub fn kill(&self) -> Result<(), Error> {
-        Ok(())
+        self.end(Order::Kill, RequestBody::Kill, STOP_MARGIN)
     }
 
-    /// Waits until the VM has ended by itself after its workload, or kills it if the workload still runs,
-    /// and reports what a drop of the handle would swallow.
+    fn end(&self, order: Order, request: RequestBody, limit: Duration) -> Result<(), Error> {
+        let deadline = Deadline::after(limit);
+        let late = Error::Deadline {
+            waiting_for: "the end of the VM",
+            limit,
+        };
+        match (&self.own, &self.reach) {
+            (Some(own), _) => {
+                own.shared.order(order);
+                own.shared
+                    .wait(deadline, |status| status.gone.then_some(()))
+                    .map_err(|TimedOut| late)
+            }
+            (None, Reach::Remote(client)) => match client.ask(request, deadline) {
+                Ok(_) | Err(ClientError::NotRunning) => Ok(()),
+                Err(ClientError::TimedOut) => Err(late),
+                Err(error) => Err(error.into()),
+            },
+            (None, Reach::Local { .. }) => Ok(()),
+        }
+    }
+
+    /// Lets a workload that has ended reach the disk, kills one that still runs, and reports what a drop of
+    /// the handle would swallow. Leaves a VM of another process alone.
     pub fn close(self) -> Result<(), Error> {
-        Ok(())
+        let Some(own) = &self.own else { return Ok(()) };
+        own.shared.order(Order::Close);
+        let ended = own.shared.wait(Deadline::after(STOP_MARGIN * 2), |status| {
+            if status.gone {
+                status.outcome.clone()
+            } else {
+                None
+            }
+        });
+        match ended {
+            Ok(Outcome::Failed(error)) => Err(Error::Shared(error)),
+            Ok(Outcome::Exited(_) | Outcome::Stopped) => Ok(()),
+            Err(TimedOut) => Err(Error::Deadline {
+                waiting_for: "the end of the VM",
+                limit: STOP_MARGIN * 2,
+            }),
+        }
+    }
+
+    /// Waits until the VM of this process has ended, however long that takes.
+    pub(crate) fn wait_gone(&self) {
+        if let Some(own) = &self.own {
+            let _ = own
+                .shared
+                .wait(Deadline::NEVER, |status| status.gone.then_some(()));
+        }
     }
 
     /// The log of the main process.
-    pub fn logs(&self) -> Result<crate::log::LogReader, Error> {
-        Err(Error::NoSuchVm(String::new()))
+    pub fn logs(&self) -> Result<LogReader, Error> {
+        crate::runtime::open_log(&self.home, self.id())
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        if let Some(own) = &self.own {
+            own.shared.order(Order::Close);
+            // The process around the VM has its end already; tearing it down takes 10-30 ms nobody has to wait for.
+            let _ = own.shared.wait(Deadline::after(STOP_MARGIN * 2), |status| {
+                status.settled.then_some(())
+            });
+        }
     }
 }

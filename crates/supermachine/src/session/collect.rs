@@ -5,7 +5,6 @@ use super::shared::{Session, TimedOut};
 use super::state::State;
 use crate::deadline::Deadline;
 use proto::session::{Exit, OutputStream};
-use std::os::fd::BorrowedFd;
 
 /// Why nothing was collected.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,21 +22,18 @@ pub(crate) struct Collected {
     pub(crate) stderr: Vec<u8>,
 }
 
-/// Feeds `stdin` and collects both outputs until the process has ended.
+/// Collects both outputs until the process has ended.
 pub(crate) fn collect(
     session: &Session,
-    stdin: Option<&[u8]>,
     limit: usize,
     deadline: Deadline,
 ) -> Result<(Exit, Collected), CollectError> {
     let mut collected = Collected::default();
-    let mut input = stdin;
-    let finished = session.drive(deadline, |state, socket| {
+    let finished = session.drive(deadline, |state, _| {
         collected.take(state);
         if collected.stdout.len().max(collected.stderr.len()) > limit {
             return Some(Err(SessionError::OutputLimit(limit)));
         }
-        feed(state, socket, &mut input);
         state.finished().cloned()
     });
     let stopped = match finished {
@@ -54,22 +50,5 @@ impl Collected {
     fn take(&mut self, state: &mut State) {
         state.inbox(OutputStream::Stdout).read_all(&mut self.stdout);
         state.inbox(OutputStream::Stderr).read_all(&mut self.stderr);
-    }
-}
-
-/// Sends what credit and the socket allow; the end of the input once all of it is sent.
-fn feed(state: &mut State, socket: BorrowedFd<'_>, input: &mut Option<&[u8]>) {
-    while let Some(rest) = input {
-        if rest.is_empty() || !state.stdin_open() {
-            state.close_stdin();
-            *input = None;
-            return;
-        }
-        match state.write_stdin(socket, rest) {
-            Ok(0) => return,
-            Ok(count) => *rest = &rest[count..],
-            // The reader of the socket finds out why.
-            Err(_) => *input = None,
-        }
     }
 }

@@ -93,6 +93,13 @@ impl Session {
         Ok(())
     }
 
+    /// Sends these bytes to standard input as the process takes them, then its end.
+    pub(crate) fn feed(&self, bytes: Vec<u8>) {
+        let mut inner = self.lock();
+        inner.state.set_input(bytes);
+        self.flush(&mut inner);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics while it holds the lock but a tee; the state is whole even then.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -197,7 +204,10 @@ impl Session {
     /// Sends what waits. A leader that does not watch for room is told to.
     fn flush(&self, inner: &mut Inner) {
         inner.state.queue_credit();
-        let sent = inner.state.outbox.flush(&self.socket);
+        let sent = inner
+            .state
+            .feed(&self.socket)
+            .and_then(|()| inner.state.outbox.flush(&self.socket));
         self.note_write(inner, sent);
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub(super) outbox: Outbox,
     stdin_credit: u32,
     stdin_open: bool,
+    /// Input given as a whole, and how much of it is sent.
+    input: Option<(Vec<u8>, usize)>,
     stdout: Inbox,
     stderr: Inbox,
     pid: Option<i32>,
@@ -44,6 +46,7 @@ impl State {
             outbox: Outbox::default(),
             stdin_credit: WINDOW,
             stdin_open: true,
+            input: None,
             stdout: Inbox::default(),
             stderr: Inbox::default(),
             pid: None,
@@ -84,6 +87,29 @@ impl State {
         self.stdin_credit -= count as u32;
         self.outbox.send(socket, Kind::Stdin, &bytes[..count])?;
         Ok(count)
+    }
+
+    /// Input that is sent as the process takes it, then its end.
+    pub(super) fn set_input(&mut self, bytes: Vec<u8>) {
+        self.input = Some((bytes, 0));
+    }
+
+    /// Sends what credit and the socket allow of the input; its end once all of it is sent.
+    pub(super) fn feed(&mut self, socket: impl AsFd) -> Result<(), Errno> {
+        let Some((bytes, mut sent)) = self.input.take() else {
+            return Ok(());
+        };
+        while sent < bytes.len() && self.stdin_open() {
+            match self.write_stdin(&socket, &bytes[sent..])? {
+                0 => {
+                    self.input = Some((bytes, sent));
+                    return Ok(());
+                }
+                count => sent += count,
+            }
+        }
+        self.close_stdin();
+        Ok(())
     }
 
     /// Queues the end of standard input.

@@ -159,7 +159,7 @@ fn collect_gives_both_streams_and_the_exit() {
         agent.say(Kind::Stdout, b"put");
         agent.exit(7);
     });
-    let (status, collected) = collect(&session, None, 1 << 20, Deadline::NEVER).unwrap();
+    let (status, collected) = collect(&session, 1 << 20, Deadline::NEVER).unwrap();
     assert_eq!(
         (status, &collected.stdout[..], &collected.stderr[..]),
         (exit(7), &b"output"[..], &b"err"[..])
@@ -171,7 +171,8 @@ fn collect_gives_both_streams_and_the_exit() {
 fn sixty_four_mib_come_back_identical_through_collect() {
     let (session, agent) = session_with(cat);
     let data = noise(64 << 20);
-    let (_, collected) = collect(&session, Some(&data), 64 << 20, Deadline::NEVER).unwrap();
+    session.feed(data.clone());
+    let (_, collected) = collect(&session, 64 << 20, Deadline::NEVER).unwrap();
     assert!(collected.stdout == data);
     agent.join().unwrap();
 }
@@ -367,7 +368,7 @@ fn more_output_than_the_limit_stops_the_process() {
         agent.say(Kind::Stdout, &[0; 1001]);
         agent.hear()
     });
-    let error = collect(&session, None, 1000, Deadline::NEVER).unwrap_err();
+    let error = collect(&session, 1000, Deadline::NEVER).unwrap_err();
     assert_eq!(
         error,
         CollectError::Session(SessionError::OutputLimit(1000))

@@ -1,0 +1,70 @@
+//! The way to a VM's agent, from its own process or another one.
+
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::session::SessionError;
+use crate::supervisor::{Client, ClientError, Outcome, Shared};
+use crate::vmm::VmmConnector;
+use proto::supervisor::{Reply, RequestBody};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the supervisor gets to find out why a session broke.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long another process gets to answer what it answers at once.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// The way to a VM's agent.
+#[derive(Debug, Clone)]
+pub(crate) enum Reach {
+    /// The VM is supervised in this process.
+    Local {
+        /// Straight to the VMM.
+        connector: VmmConnector,
+        /// What the supervisor knows.
+        shared: Arc<Shared>,
+    },
+    /// The VM is supervised in another process.
+    Remote(Client),
+}
+
+impl Reach {
+    /// A stream to the agent.
+    pub(crate) fn connect(&self) -> Result<OwnedFd, Error> {
+        match self {
+            Self::Local { connector, .. } => connector
+                .connect()
+                .map_err(|error| self.why_gone().unwrap_or(error.into())),
+            Self::Remote(client) => {
+                match client.ask(RequestBody::Connect, Deadline::after(ANSWER))? {
+                    (Reply::Done, Some(stream)) => Ok(stream),
+                    _ => Err(ClientError::NoStream.into()),
+                }
+            }
+        }
+    }
+
+    /// The error of a session, or the end of the VM if that is the reason.
+    pub(crate) fn explain(&self, error: SessionError) -> Error {
+        match error {
+            SessionError::Cut | SessionError::Unreachable | SessionError::Socket(_) => {
+                self.why_gone().unwrap_or_else(|| error.into())
+            }
+            _ => error.into(),
+        }
+    }
+
+    /// Why the VM has ended, if it has.
+    fn why_gone(&self) -> Option<Error> {
+        let Self::Local { shared, .. } = self else {
+            return None;
+        };
+        match shared.wait(Deadline::after(LAST_WORDS), |status| status.outcome.clone()) {
+            Ok(Outcome::Failed(error)) => Some(Error::Shared(error)),
+            Ok(Outcome::Stopped | Outcome::Exited(_)) => Some(ClientError::NotRunning.into()),
+            Err(_) => None,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A record as it is shown.
+
+use super::content::{Record, State};
+use crate::bytes::ByteString;
+use crate::time::{as_rfc3339, from_unix_nanos};
+use proto::session::Exit;
+use serde::Serialize;
+use std::time::SystemTime;
+
+/// What is known about a VM, running or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VmSummary {
+    /// Its name.
+    pub name: String,
+    /// Its id: 64 hexadecimal digits.
+    pub id: String,
+    /// The image as it was asked for.
+    pub image: String,
+    /// The digest of the image's manifest.
+    pub image_digest: String,
+    /// Program and arguments, lossy; empty without a workload.
+    pub command: Vec<String>,
+    /// When it was started.
+    #[serde(serialize_with = "as_rfc3339::serialize")]
+    pub created: SystemTime,
+    /// Running, or how it ended.
+    pub status: VmStatus,
+    /// Memory of the workload in bytes.
+    pub memory: u64,
+    /// Virtual CPUs.
+    pub cpus: u8,
+    /// What went wrong without stopping the VM, for people.
+    pub warnings: Vec<String>,
+}
+
+/// Running, or how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+#[non_exhaustive]
+pub enum VmStatus {
+    /// Its supervisor is at work and the workload does not run yet.
+    Starting,
+    /// It runs.
+    Running {
+        /// Since when.
+        #[serde(serialize_with = "as_rfc3339::serialize")]
+        since: SystemTime,
+    },
+    /// Its workload ended.
+    Exited {
+        /// How.
+        #[serde(flatten, serialize_with = "exit_as_code")]
+        exit: Exit,
+        /// When.
+        #[serde(serialize_with = "as_rfc3339::serialize")]
+        at: SystemTime,
+    },
+    /// It was ended from outside before its workload ended, or had none.
+    Stopped {
+        /// When.
+        #[serde(serialize_with = "as_rfc3339::serialize")]
+        at: SystemTime,
+    },
+    /// It could not be started, or the VM failed.
+    Failed {
+        /// Why.
+        message: String,
+        /// When.
+        #[serde(serialize_with = "as_rfc3339::serialize")]
+        at: SystemTime,
+    },
+    /// Its supervisor died without a word.
+    Crashed,
+}
+
+fn exit_as_code<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {
+    use serde::ser::SerializeMap;
+    let mut map = serializer.serialize_map(None)?;
+    map.serialize_entry("exit_code", &exit.status.shell_code())?;
+    map.serialize_entry("timed_out", &exit.timed_out)?;
+    map.serialize_entry("out_of_memory", &exit.out_of_memory)?;
+    map.end()
+}
+
+impl VmStatus {
+    /// Whether the VM is starting or running.
+    pub const fn is_live(&self) -> bool {
+        matches!(self, Self::Starting | Self::Running { .. })
+    }
+
+    /// The exit code `wait` shows for a VM that has ended: the workload's, 137 for one that was stopped or
+    /// killed under its workload, 125 for one that failed.
+    pub const fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Starting | Self::Running { .. } => None,
+            Self::Exited { exit, .. } => Some(exit.status.shell_code()),
+            Self::Stopped { .. } | Self::Crashed => Some(137),
+            Self::Failed { .. } => Some(125),
+        }
+    }
+}
+
+impl VmSummary {
+    pub(super) fn new(record: Record, live: bool) -> Self {
+        let status = match record.state {
+            State::Starting | State::Running { .. } if !live => VmStatus::Crashed,
+            State::Starting => VmStatus::Starting,
+            State::Running { since_ns } => VmStatus::Running {
+                since: from_unix_nanos(since_ns),
+            },
+            State::Exited { exit, at_ns } => VmStatus::Exited {
+                exit,
+                at: from_unix_nanos(at_ns),
+            },
+            State::Stopped { at_ns } => VmStatus::Stopped {
+                at: from_unix_nanos(at_ns),
+            },
+            State::Failed { message, at_ns } => VmStatus::Failed {
+                message,
+                at: from_unix_nanos(at_ns),
+            },
+        };
+        Self {
+            name: record.name,
+            id: record.id,
+            image: record.image,
+            image_digest: record.image_digest,
+            command: record.argv.iter().map(ByteString::lossy).collect(),
+            created: from_unix_nanos(record.created_ns),
+            status,
+            memory: record.config.memory.bytes(),
+            cpus: record.config.cpus,
+            warnings: record.warnings,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::session::ExitStatus;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn an_exit_is_flat_in_json() {
+        let exit = Exit {
+            status: ExitStatus::Signal(9),
+            duration_us: 0,
+            max_rss_kib: 0,
+            timed_out: false,
+            out_of_memory: true,
+        };
+        let json = serde_json::to_value(VmStatus::Exited {
+            exit,
+            at: UNIX_EPOCH,
+        })
+        .unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({"state": "exited", "exit_code": 137, "timed_out": false, "out_of_memory": true,
+                "at": "1970-01-01T00:00:00.000000000Z"})
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! Talking to the supervisor of a VM from another process.
+
+use super::listener;
+use super::wait;
+use crate::deadline::Deadline;
+use crate::packet::{self, PacketError};
+use proto::supervisor::{Reply, Request, RequestBody, VERSION};
+use rustix::io::Errno;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// The way to the supervisor of a VM of another process.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+/// Why the supervisor gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nobody listens: the VM has ended.
+    #[error("the VM is not running")]
+    NotRunning,
+    /// The connection failed.
+    #[error("the VM's supervisor cannot be reached: {0}")]
+    Connect(Errno),
+    /// The conversation failed.
+    #[error("the conversation with the VM's supervisor failed: {0}")]
+    Packet(PacketError),
+    /// The deadline passed first.
+    #[error("the VM's supervisor did not answer in time")]
+    TimedOut,
+    /// The supervisor answered without the stream that was asked for; this process may be at its limit of open files.
+    #[error(
+        "no stream to the VM was received; this process may be at its limit of open files (ulimit -n)"
+    )]
+    NoStream,
+    /// The supervisor could not do it.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Client {
+    pub(crate) const fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask(
+        &self,
+        body: RequestBody,
+        deadline: Deadline,
+    ) -> Result<(Reply, Option<OwnedFd>), ClientError> {
+        let stream = listener::dial(&self.socket).map_err(|errno| match errno {
+            Errno::NOENT | Errno::CONNREFUSED => ClientError::NotRunning,
+            errno => ClientError::Connect(errno),
+        })?;
+        packet::send(
+            &stream,
+            &Request {
+                version: VERSION,
+                body,
+            },
+            &[],
+        )
+        .map_err(ClientError::Packet)?;
+        loop {
+            match packet::try_receive::<Reply>(&stream) {
+                Ok(Some((Reply::Failed(message), _))) => return Err(ClientError::Refused(message)),
+                Ok(Some((reply, fds))) => return Ok((reply, fds.into_iter().next())),
+                // The supervisor died before it answered.
+                Err(PacketError::Closed) => return Err(ClientError::NotRunning),
+                Err(error) => return Err(ClientError::Packet(error)),
+                Ok(None) if !wait::readable(&stream, deadline) => {
+                    return Err(ClientError::TimedOut);
+                }
+                Ok(None) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The life of a VM, seen from the host: starting it, then watching it from a thread until it has ended.
+//!
+//! The thread owns the VMM's socket, the main session, the log, the client socket and the record. It ends when
+//! the VM does. If the whole process dies instead, the kernel closes the VMM's socket, which ends the VM, and
+//! frees the record's lock, which tells everybody.
+
+mod boot;
+mod client;
+mod listener;
+mod machine;
+mod plan;
+mod shared;
+mod thread;
+mod wait;
+
+pub(crate) use boot::{Started, start};
+pub(crate) use client::Client;
+pub use client::ClientError;
+pub(crate) use plan::{BootImage, Plan};
+pub(crate) use shared::{Order, Outcome, Shared};

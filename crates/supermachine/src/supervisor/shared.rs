@@ -1,0 +1,128 @@
+//! What a VM's handle and its supervisor's thread share.
+
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::session::TimedOut;
+use crate::signals::Signal;
+use proto::session::Exit;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What a handle asks of the supervisor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Order {
+    /// End the workload, after the grace period by force.
+    Stop {
+        /// Instead of the configured stop signal.
+        signal: Option<Signal>,
+        /// How long to wait.
+        grace: Duration,
+    },
+    /// End the VM at once.
+    Kill,
+    /// The handle goes: let a workload that has ended reach the disk if it is kept, end anything else.
+    Close,
+}
+
+/// How a VM ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    /// Its workload ended.
+    Exited(Exit),
+    /// It was ended from outside.
+    Stopped,
+    /// It failed.
+    Failed(Arc<Error>),
+}
+
+/// How far a VM has come. Later marks imply the earlier ones, but for the exit.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    /// The workload's exit, known before the VM has ended.
+    pub(crate) exit: Option<Exit>,
+    /// The VM has ended.
+    pub(crate) outcome: Option<Outcome>,
+    /// Its record is written or removed.
+    pub(crate) settled: bool,
+    /// Its process is gone and its record is free.
+    pub(crate) gone: bool,
+}
+
+/// What a VM's handle and its supervisor's thread share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    status: Mutex<Status>,
+    changed: Condvar,
+    orders: Mutex<Vec<Order>>,
+    wake: OwnedFd,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            status: Mutex::default(),
+            changed: Condvar::new(),
+            orders: Mutex::default(),
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the supervisor.
+    pub(crate) fn order(&self, order: Order) {
+        self.orders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(order);
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    pub(super) fn wake(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    pub(super) fn take_orders(&self) -> Vec<Order> {
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Waits until `want` sees what it waits for.
+    pub(crate) fn wait<T>(
+        &self,
+        deadline: Deadline,
+        mut want: impl FnMut(&Status) -> Option<T>,
+    ) -> Result<T, TimedOut> {
+        let mut status = self.lock();
+        loop {
+            if let Some(wanted) = want(&status) {
+                return Ok(wanted);
+            }
+            if deadline.has_passed() {
+                return Err(TimedOut);
+            }
+            status = match deadline.remaining() {
+                None => self
+                    .changed
+                    .wait(status)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    self.changed
+                        .wait_timeout(status, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Starting `supermachine-vmm` and talking to it.
+
+use super::{VmmError, console};
+use crate::deadline::Deadline;
+use crate::packet::{self, PacketError};
+use proto::control::{Command as Order, Disk, End, Event, MAX_DESCRIPTORS, VERSION};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Timespec;
+use rustix::io::Errno;
+use rustix::net::SocketType;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+
+/// The process around one VM. It ends by itself when its socket closes; [`VmmProcess::reap`] collects it.
+#[derive(Debug)]
+pub(crate) struct VmmProcess {
+    program: PathBuf,
+    control: Arc<OwnedFd>,
+    pidfd: OwnedFd,
+    child: Child,
+    console: PathBuf,
+    log: PathBuf,
+}
+
+/// Opens streams to the guest's agent, from any thread.
+#[derive(Debug, Clone)]
+pub(crate) struct VmmConnector(Arc<OwnedFd>);
+
+impl VmmConnector {
+    /// A stream to the agent. The packet is sent whole or not at all, so threads need no lock between them.
+    pub(crate) fn connect(&self) -> Result<OwnedFd, VmmError> {
+        let (ours, theirs) = packet::pair(SocketType::STREAM)
+            .map_err(|errno| VmmError::Control(PacketError::Socket(errno)))?;
+        packet::send(
+            &*self.0,
+            &Order::Connect {
+                port: proto::guest::AGENT_PORT,
+            },
+            &[theirs.as_fd()],
+        )?;
+        Ok(ours)
+    }
+}
+
+impl VmmProcess {
+    /// Starts the program with its control socket as standard input.
+    pub(crate) fn spawn(program: &Path, console: PathBuf, log: PathBuf) -> Result<Self, VmmError> {
+        let failed = |source| VmmError::Spawn {
+            path: program.to_owned(),
+            source,
+        };
+        let (ours, theirs) =
+            packet::pair(SocketType::SEQPACKET).map_err(|errno| failed(errno.into()))?;
+        let output = File::create(&log).map_err(|source| VmmError::Open {
+            path: log.clone(),
+            source,
+        })?;
+        let errors = output.try_clone().map_err(failed)?;
+        let child = Command::new(program)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .map_err(failed)?;
+        let pid = Pid::from_child(&child);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
+        Ok(Self {
+            program: program.to_owned(),
+            control: Arc::new(ours),
+            pidfd,
+            child,
+            console,
+            log,
+        })
+    }
+
+    pub(crate) fn connector(&self) -> VmmConnector {
+        VmmConnector(Arc::clone(&self.control))
+    }
+
+    pub(crate) fn control(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    pub(crate) fn send(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), VmmError> {
+        packet::send(&*self.control, order, fds).map_err(VmmError::Control)
+    }
+
+    /// Gives a disk to the VM, in as many packets as its pieces need.
+    pub(crate) fn set_disk(
+        &self,
+        slot: u8,
+        writable: bool,
+        pieces: &[(File, u64)],
+    ) -> Result<(), VmmError> {
+        let mut chunks = pieces.chunks(MAX_DESCRIPTORS).peekable();
+        while let Some(chunk) = chunks.next() {
+            let fds: Vec<_> = chunk.iter().map(|(file, _)| file.as_fd()).collect();
+            let lens = chunk.iter().map(|(_, len)| *len).collect();
+            let disk = Disk {
+                slot,
+                writable,
+                pieces: lens,
+                more: chunks.peek().is_some(),
+            };
+            self.send(&Order::SetDisk(disk), &fds)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next event. `Ok(None)` when the deadline has passed.
+    pub(crate) fn next_event(&mut self, deadline: Deadline) -> Result<Option<Event>, VmmError> {
+        loop {
+            if let Some(event) = self.try_event()? {
+                return Ok(Some(event));
+            }
+            let left = deadline.remaining().map(|left| Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: left.subsec_nanos().into(),
+            });
+            match poll(
+                &mut [PollFd::new(&self.control, PollFlags::IN)],
+                left.as_ref(),
+            ) {
+                Ok(0) => return Ok(None),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(VmmError::Control(PacketError::Socket(errno))),
+            }
+        }
+    }
+
+    /// The next event if there is one; the end of the VM as an error.
+    pub(crate) fn try_event(&mut self) -> Result<Option<Event>, VmmError> {
+        match packet::try_receive::<Event>(&*self.control) {
+            Ok(Some((Event::Ended(end), _))) => Err(self.explain(end)),
+            Ok(Some((Event::Hello { version, release }, _))) => {
+                if version != VERSION || release != crate::RELEASE {
+                    return Err(VmmError::Release {
+                        path: self.program.clone(),
+                        found: release,
+                        version,
+                    });
+                }
+                Ok(Some(Event::Hello { version, release }))
+            }
+            Ok(received) => Ok(received.map(|(event, _)| event)),
+            Err(PacketError::Closed) => Err(self.post_mortem()),
+            Err(error) => Err(VmmError::Control(error)),
+        }
+    }
+
+    fn explain(&self, end: End) -> VmmError {
+        match end {
+            End::GuestReset => console::verdict(&self.console),
+            End::Failed { step, message } => VmmError::Failed {
+                step,
+                message,
+                console: console::tail(&self.console),
+            },
+        }
+    }
+
+    /// The VMM is gone without a last message.
+    pub(crate) fn post_mortem(&mut self) -> VmmError {
+        // One that is exiting keeps its status; one that only closed its socket must not live on.
+        self.kill();
+        let how = match self.reap() {
+            Some(status) => describe(status),
+            None => "cannot be waited for".to_owned(),
+        };
+        VmmError::Died {
+            how,
+            console: console::tail(&self.console),
+            log: console::tail(&self.log),
+        }
+    }
+
+    /// Whether the process has ended (and not been collected).
+    pub(crate) fn has_ended(&self) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&now))
+            .is_ok_and(|ready| ready > 0)
+    }
+
+    /// Ends the process at once.
+    pub(crate) fn kill(&self) {
+        // A process that is gone already is what is wanted.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn reap(&mut self) -> Option<ExitStatus> {
+        self.child.wait().ok()
+    }
+}
+
+impl Drop for VmmProcess {
+    fn drop(&mut self) {
+        self.kill();
+        self.reap();
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("was killed by signal {signal}"),
+        (None, Some(code)) => format!("exited with code {code}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
