@@ -305,8 +305,8 @@ struct Sockets<'a> {
     ready: Vec<(ConnectionId, Readiness)>,
 }
 
-/// Receive and transmit queue.
-const VSOCK_QUEUES: std::ops::Range<u32> = 0..2;
+/// Serving the transmit queue also sends what is due: one turn, at most one interrupt.
+const VSOCK_TRANSMIT: u32 = 1;
 
 impl Sockets<'_> {
     fn serve(&mut self) -> Vec<u32> {
@@ -318,7 +318,7 @@ impl Sockets<'_> {
             transport.device_mut().stream_ready(id, readiness);
         }
         if self.drain {
-            VSOCK_QUEUES.for_each(|queue| transport.notify(queue));
+            transport.notify(VSOCK_TRANSMIT);
         } else {
             transport.device_mut().pump();
         }
