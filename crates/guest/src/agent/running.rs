@@ -1,0 +1,168 @@
+//! A process that a session started, and its three streams.
+
+use super::connection::{Connection, Lost};
+use super::input::{Input, Written};
+use super::output::Output;
+use crate::sys::process::{self, Pid};
+use proto::frame::{HEADER_LEN, Kind, MAX_DATA};
+use proto::session::{Event, Exit, ExitStatus, OutputStream};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+/// Whom signals go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Our own child, the leader of its process group.
+    Group(Pid),
+    /// The workload, a child of the reaper.
+    Workload,
+    /// The workload, in the reaper's place: first of its PID namespace.
+    First(Pid),
+}
+
+/// Our ends of a process's streams.
+#[derive(Debug)]
+pub struct Ends {
+    /// Write end of standard input, unless that is /dev/null.
+    pub stdin: Option<OwnedFd>,
+    /// Read end of standard output.
+    pub stdout: OwnedFd,
+    /// Read end of standard error.
+    pub stderr: OwnedFd,
+}
+
+/// The process of a session, from the request to its exit.
+#[derive(Debug)]
+pub struct Running {
+    target: Target,
+    started: Instant,
+    deadline: Option<Instant>,
+    stdin: Option<Input>,
+    outputs: [Output; 2],
+    /// One of our signals killed it: then it was not the kernel for want of memory.
+    killed: bool,
+    timed_out: bool,
+    exit: Option<Exit>,
+}
+
+/// What the end of a process looked like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Code or signal.
+    pub status: ExitStatus,
+    /// Peak resident memory.
+    pub max_rss_kib: u64,
+}
+
+impl Running {
+    /// A process that was started at this moment, to be killed at that one.
+    pub fn new(target: Target, ends: Ends, started: Instant, deadline: Option<Instant>) -> Self {
+        Self {
+            target,
+            started,
+            deadline,
+            stdin: ends.stdin.map(Input::new),
+            outputs: [
+                Output::new(Kind::Stdout, ends.stdout),
+                Output::new(Kind::Stderr, ends.stderr),
+            ],
+            killed: false,
+            timed_out: false,
+            exit: None,
+        }
+    }
+
+    /// When it is killed.
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Standard input.
+    pub const fn stdin(&mut self) -> Option<&mut Input> {
+        self.stdin.as_mut()
+    }
+
+    /// Standard output or error.
+    pub const fn output(&mut self, stream: OutputStream) -> &mut Output {
+        match stream {
+            OutputStream::Stdout => &mut self.outputs[0],
+            OutputStream::Stderr => &mut self.outputs[1],
+        }
+    }
+
+    /// Whether it has not ended yet.
+    pub const fn is_alive(&self) -> bool {
+        self.exit.is_none()
+    }
+
+    /// Signals it, if that is not the reaper's to do. Returns whether it was.
+    pub fn signal(&mut self, signal: i32) -> bool {
+        self.killed |= signal == libc::SIGKILL;
+        match self.target {
+            _ if self.exit.is_some() => true,
+            Target::Group(pid) => {
+                process::kill_group(pid, signal);
+                true
+            }
+            Target::First(pid) => {
+                process::kill(pid, signal);
+                true
+            }
+            Target::Workload => false,
+        }
+    }
+
+    /// Its time is up.
+    pub const fn time_out(&mut self) {
+        self.timed_out = true;
+        self.killed = true;
+    }
+
+    /// It has ended. `out_of_memory` looks whether the kernel has killed anything for want of memory.
+    pub fn end(&mut self, ended: Ended, out_of_memory: impl FnOnce() -> bool) {
+        let killed = ended.status == ExitStatus::Signal(libc::SIGKILL);
+        self.exit = Some(Exit {
+            status: ended.status,
+            duration_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            max_rss_kib: ended.max_rss_kib,
+            timed_out: self.timed_out,
+            out_of_memory: killed && !self.killed && out_of_memory(),
+        });
+        self.stdin = None;
+        for output in &mut self.outputs {
+            output.process_ended();
+        }
+    }
+
+    /// The exit, once all output has been sent.
+    pub fn finished(&self) -> Option<Exit> {
+        self.exit
+            .filter(|_| self.outputs.iter().all(Output::is_drained))
+    }
+
+    /// Moves bytes both ways as far as they go, one piece of each output at most. Whether there is more to
+    /// do at once.
+    pub fn move_bytes(
+        &mut self,
+        connection: &mut Connection,
+        frame: &mut [u8],
+    ) -> Result<bool, Lost> {
+        if let Some(stdin) = &mut self.stdin {
+            match stdin.write_out() {
+                Written::Nothing => {}
+                Written::Credit(bytes) => connection.queue(&Event::StdinCredit(bytes))?,
+                Written::Closed => connection.queue(&Event::StdinClosed)?,
+            }
+        }
+        for output in &mut self.outputs {
+            connection.flush()?;
+            if connection.is_flushed() && output.is_ready() {
+                let count = output.read(&mut frame[HEADER_LEN..HEADER_LEN + MAX_DATA]);
+                if count > 0 {
+                    connection.send_data(output.kind(), &mut frame[..HEADER_LEN + count])?;
+                }
+            }
+        }
+        Ok(connection.is_flushed() && self.outputs.iter().any(Output::is_ready))
+    }
+}

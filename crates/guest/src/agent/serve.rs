@@ -1,0 +1,311 @@
+//! The loop: wait, take notice, give every session that has something to do its turn.
+
+use super::reaper_link::Heard;
+use super::running::Ended;
+use super::session::{Session, Turn};
+use super::stop::Stopping;
+use super::token::{Part, SessionId, Token};
+use super::{Agent, Workload};
+use crate::reaper::{Report, exit_of};
+use crate::sys::epoll::{Happening, Interest};
+use crate::sys::socket::{self, Peer};
+use crate::sys::{process, signal};
+use proto::session::Event;
+use std::time::{Duration, Instant};
+
+/// Connections accepted before the open ones get their turn.
+const ACCEPTS: usize = 32;
+
+impl Agent {
+    /// Serves until the machine is to end; an error is the reason why it cannot go on.
+    pub(super) fn serve(&mut self) -> Result<(), String> {
+        let mut happenings: Vec<Happening> = Vec::new();
+        while self.stopping != Stopping::Now {
+            let timeout = self.patience();
+            let happened = self
+                .epoll
+                .wait(timeout)
+                .map_err(|error| format!("wait for events: {error}"))?;
+            happenings.clear();
+            happenings.extend(happened);
+            for happening in &happenings {
+                self.take_notice(*happening)?;
+            }
+            self.keep_deadlines();
+            for _ in 0..self.schedule.turns() {
+                if let Some(id) = self.schedule.next_turn() {
+                    self.give_turn(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        if self.schedule.turns() > 0 {
+            return Some(Duration::ZERO);
+        }
+        self.next_deadline()
+            .map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn keep_deadlines(&mut self) {
+        if self.next_deadline().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(id) = self.schedule.next_expired(now) {
+            self.time_out(id);
+        }
+        self.proceed_with_stop(now);
+    }
+
+    fn time_out(&mut self, id: SessionId) {
+        let Some(running) = self.running(id).filter(|running| running.is_alive()) else {
+            return;
+        };
+        running.time_out();
+        if !running.signal(libc::SIGKILL) || self.main == Some(id) {
+            self.kill_workload_group();
+        }
+    }
+
+    fn take_notice(&mut self, happening: Happening) -> Result<(), String> {
+        match Token::from_bits(happening.token) {
+            Token::Listener => self.accept(),
+            Token::ChildEnds => self.reap(),
+            Token::Reaper => self.hear_reaper(),
+            Token::MemoryEvents => {
+                self.tell_memory_kills();
+                Ok(())
+            }
+            Token::Session(id, part) => {
+                if let Some(session) = self.sessions.get(id) {
+                    session.notice(part, happening.broken);
+                    self.schedule(id);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn accept(&mut self) -> Result<(), String> {
+        for _ in 0..ACCEPTS {
+            match socket::accept(&self.listener) {
+                Ok(Some(Peer::Host(socket))) => self.open_session(Session::new(socket))?,
+                Ok(Some(Peer::Stranger)) => {}
+                // Out of descriptors or memory: those who wait are served when others are done.
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn open_session(&mut self, session: Session) -> Result<(), String> {
+        let id = self.sessions.insert(session);
+        let session = self.sessions.get(id).ok_or("a new session is gone")?;
+        let token = Token::Session(id, Part::Connection).to_bits();
+        self.epoll
+            .add(session.socket(), Interest::BothEdges, token)
+            .map_err(|error| format!("register a session: {error}"))?;
+        self.schedule(id);
+        Ok(())
+    }
+
+    pub(super) fn schedule(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get(id)
+            && !std::mem::replace(&mut session.scheduled, true)
+        {
+            self.schedule.add_turn(id);
+        }
+    }
+
+    fn give_turn(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(id) else {
+            return;
+        };
+        session.scheduled = false;
+        match session.turn(&mut self.buffer) {
+            Turn::Idle => {}
+            Turn::Again => self.schedule(id),
+            Turn::Request(request) => {
+                self.carry_out(id, *request);
+                self.schedule(id);
+            }
+            Turn::SignalWorkload(signal) => {
+                self.signal_workload(signal);
+                self.schedule(id);
+            }
+            Turn::Done => self.session_done(id),
+            Turn::Lost => self.session_lost(id),
+        }
+    }
+
+    /// Everything has been said and sent.
+    fn session_done(&mut self, id: SessionId) {
+        let ends_machine = self.main == Some(id) && (!self.stay || self.stopping != Stopping::No);
+        if !ends_machine {
+            self.close(id);
+            return;
+        }
+        // The host hangs up when it has read the last frame: only then may the machine go.
+        if !matches!(self.stopping, Stopping::LastWords(_)) {
+            if let Some(session) = self.sessions.get(id) {
+                session.close_sending();
+            }
+            self.end_when_told();
+        }
+    }
+
+    /// The host has hung up or broken the rules.
+    fn session_lost(&mut self, id: SessionId) {
+        let is_main = self.main == Some(id);
+        let had_ended = self
+            .sessions
+            .get(id)
+            .is_some_and(|session| session.is_ending());
+        if let Some(running) = self.running(id).filter(|running| running.is_alive()) {
+            // For the workload the machine's end does it.
+            running.signal(libc::SIGKILL);
+        }
+        self.close(id);
+        // Without its supervisor a workload is not to go on.
+        let stays = had_ended && self.stay && self.stopping == Stopping::No;
+        if is_main && !stays {
+            self.stopping = Stopping::Now;
+        }
+    }
+
+    fn close(&mut self, id: SessionId) {
+        if self.main == Some(id) {
+            self.main = None;
+        }
+        if let Some(at) = self.running(id).and_then(|running| running.deadline()) {
+            self.schedule.remove_deadline(at, id);
+        }
+        self.sessions.remove(id);
+    }
+
+    /// The one place where children of this process are waited for.
+    fn reap(&mut self) -> Result<(), String> {
+        signal::clear(&self.child_ends);
+        while let Some(ended) = process::reap(process::Patience::None) {
+            if ended.pid == self.reaper.pid {
+                self.reaper_ended(ended)?;
+            } else if let Some(id) = self.children.remove(&ended.pid) {
+                self.process_ended(id, ended.status, ended.max_rss_kib);
+            }
+        }
+        Ok(())
+    }
+
+    /// That is the workload's end if the workload has taken the reaper's place, and a disaster otherwise.
+    fn reaper_ended(&mut self, ended: process::Ended) -> Result<(), String> {
+        self.hear_reaper()?;
+        if self.workload != (Workload::Running { first: true }) {
+            return Err(format!(
+                "the reaper has ended ({:?})",
+                exit_of(ended.status)
+            ));
+        }
+        self.workload_ended(ended.status, ended.max_rss_kib);
+        Ok(())
+    }
+
+    fn hear_reaper(&mut self) -> Result<(), String> {
+        for heard in self.reaper.hear().map_err(|failure| failure.context)? {
+            match heard {
+                Heard::Report(Report::Ready) => {}
+                Heard::Report(Report::Started(pid)) => self.tell_main(&Event::Started { pid }),
+                Heard::Report(Report::Failed(failure)) => {
+                    self.workload = Workload::Ended { first: false };
+                    self.finish_main(&Event::Failed(failure));
+                }
+                Heard::Report(Report::Ended {
+                    status,
+                    max_rss_kib,
+                }) => self.workload_ended(status, max_rss_kib),
+                Heard::Closed => self.reaper_closed(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Executing closed the reaper's end: it is the workload now. If it has died instead, its end as a child
+    /// tells.
+    fn reaper_closed(&mut self) {
+        if self.reaper.is_open() {
+            self.reaper.close(&self.epoll);
+            if self.workload == (Workload::Running { first: true }) {
+                self.tell_main(&Event::Started { pid: 1 });
+            }
+        }
+    }
+
+    fn workload_ended(&mut self, status: i32, max_rss_kib: u64) {
+        let Workload::Running { first } = self.workload else {
+            return;
+        };
+        self.workload = Workload::Ended { first };
+        match self.main {
+            Some(id) => {
+                self.process_ended(id, status, max_rss_kib);
+                self.drain_before_stop();
+            }
+            None => self.stopping = Stopping::Now,
+        }
+    }
+
+    fn process_ended(&mut self, id: SessionId, status: i32, max_rss_kib: u64) {
+        let Self {
+            sessions,
+            cgroup,
+            memory_kills_attributed: attributed,
+            ..
+        } = self;
+        let Some(running) = sessions.get(id).and_then(Session::running) else {
+            return;
+        };
+        running.end(
+            Ended {
+                status: exit_of(status),
+                max_rss_kib,
+            },
+            || {
+                let kills = cgroup.out_of_memory_kills().unwrap_or(0);
+                let ours = kills > *attributed;
+                *attributed += u64::from(ours);
+                ours
+            },
+        );
+        self.tell_memory_kills();
+        self.schedule(id);
+    }
+
+    /// Tells the main session about kills for want of memory it has not heard of.
+    fn tell_memory_kills(&mut self) {
+        let kills = self.cgroup.out_of_memory_kills().unwrap_or(0);
+        if kills > self.memory_kills_told {
+            self.memory_kills_told = kills;
+            self.tell_main(&Event::OutOfMemory);
+        }
+    }
+
+    fn tell_main(&mut self, event: &Event) {
+        if let Some(id) = self.main {
+            if let Some(session) = self.sessions.get(id) {
+                session.tell(event);
+            }
+            self.schedule(id);
+        }
+    }
+
+    fn finish_main(&mut self, event: &Event) {
+        if let Some(id) = self.main {
+            if let Some(session) = self.sessions.get(id) {
+                session.finish(event);
+            }
+            self.schedule(id);
+        }
+    }
+}

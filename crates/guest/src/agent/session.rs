@@ -1,0 +1,383 @@
+//! One session: what the host sends is taken apart here, and what needs more than the session is handed to
+//! the agent.
+
+use super::connection::{Connection, Lost, Received};
+use super::running::Running;
+use super::token::Part;
+use crate::failure::failure;
+use crate::sys::signal;
+use proto::frame::{Decoder, Kind};
+use proto::session::{
+    Control, Event, Failure, FailureKind, OutputStream, Request, RequestBody, VERSION,
+};
+use std::os::fd::OwnedFd;
+
+/// How many bufferfuls one session may read before others get their turn.
+const READS_PER_TURN: usize = 4;
+
+/// A session.
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection,
+    decoder: Decoder,
+    /// There may be something to receive.
+    readable: bool,
+    asked: bool,
+    running: Option<Running>,
+    /// The last frame has been queued.
+    ending: bool,
+    /// It is in the agent's list of sessions to look at.
+    pub scheduled: bool,
+}
+
+/// What a turn of a session asks of the agent.
+#[derive(Debug)]
+pub enum Turn {
+    /// Nothing, until something happens.
+    Idle,
+    /// Another turn soon.
+    Again,
+    /// To carry this out, and then another turn.
+    Request(Box<RequestBody>),
+    /// To signal the workload, and then another turn.
+    SignalWorkload(i32),
+    /// All is said and sent.
+    Done,
+    /// The host is gone, or has broken the rules; then it has been told.
+    Lost,
+}
+
+/// Something the host sent that it should not have.
+struct Breach(Failure);
+
+impl Session {
+    /// Over an accepted connection.
+    pub const fn new(socket: OwnedFd) -> Self {
+        Self {
+            connection: Connection::new(socket),
+            decoder: Decoder::new(),
+            readable: true,
+            asked: false,
+            running: None,
+            ending: false,
+            scheduled: false,
+        }
+    }
+
+    /// The socket, to be registered.
+    pub const fn socket(&self) -> &OwnedFd {
+        self.connection.socket()
+    }
+
+    /// The process, if there is one.
+    pub const fn running(&mut self) -> Option<&mut Running> {
+        self.running.as_mut()
+    }
+
+    /// A process now belongs to it.
+    pub fn run(&mut self, running: Running) {
+        self.running = Some(running);
+    }
+
+    /// Something happened to one of its descriptors.
+    pub fn notice(&mut self, part: Part, broken: bool) {
+        match (part, &mut self.running) {
+            (Part::Connection, _) => self.readable = true,
+            (Part::Stdin, Some(running)) if broken => {
+                if let Some(stdin) = running.stdin() {
+                    let written = stdin.reader_gone();
+                    if written == super::input::Written::Closed {
+                        self.tell(&Event::StdinClosed);
+                    }
+                }
+            }
+            (Part::Stdout, Some(running)) => running.output(OutputStream::Stdout).notice(),
+            (Part::Stderr, Some(running)) => running.output(OutputStream::Stderr).notice(),
+            (Part::Stdin | Part::Stdout | Part::Stderr, _) => {}
+        }
+    }
+
+    /// Tells the host something. A host that cannot be told is noticed at the next turn.
+    pub fn tell(&mut self, event: &Event) {
+        if self.connection.queue(event).is_err() {
+            self.ending = true;
+        }
+    }
+
+    /// Tells the host the last thing.
+    pub fn finish(&mut self, event: &Event) {
+        self.tell(event);
+        self.ending = true;
+    }
+
+    /// Whether the last thing has been queued.
+    pub const fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// Says that nothing more comes, but stays open until the host closes.
+    pub fn close_sending(&self) {
+        self.connection.finish();
+    }
+
+    /// Does what can be done without waiting.
+    pub fn turn(&mut self, buffer: &mut [u8]) -> Turn {
+        match self.listen(buffer) {
+            Ok(Turn::Idle) => {}
+            Ok(turn) => return turn,
+            Err(Lost) => return Turn::Lost,
+        }
+        match self.speak(buffer) {
+            Ok(true) => Turn::Again,
+            Ok(false) if self.readable => Turn::Again,
+            Ok(false) if self.ending && self.connection.is_flushed() => Turn::Done,
+            Ok(false) => Turn::Idle,
+            Err(Lost) => Turn::Lost,
+        }
+    }
+
+    /// Takes what the host sent. After the last frame only the host's leaving is of interest.
+    fn listen(&mut self, buffer: &mut [u8]) -> Result<Turn, Lost> {
+        for _ in 0..READS_PER_TURN {
+            if !self.ending {
+                match self.take_frames() {
+                    Ok(Turn::Idle) => {}
+                    Ok(turn) => return Ok(turn),
+                    Err(Breach(failure)) => {
+                        self.finish(&Event::Failed(failure));
+                        let _ = self.connection.flush();
+                        return Err(Lost);
+                    }
+                }
+            }
+            if !self.readable {
+                return Ok(Turn::Idle);
+            }
+            match self.connection.receive(buffer)? {
+                Received::Bytes(count) if !self.ending => self.decoder.push(&buffer[..count]),
+                Received::Bytes(_) => {}
+                Received::Nothing => self.readable = false,
+            }
+        }
+        Ok(Turn::Idle)
+    }
+
+    fn take_frames(&mut self) -> Result<Turn, Breach> {
+        loop {
+            let Some((kind, payload)) = self
+                .decoder
+                .next_frame()
+                .map_err(|error| breach(&error.to_string()))?
+            else {
+                return Ok(Turn::Idle);
+            };
+            match kind {
+                Kind::Request => {
+                    let body = request(payload, self.asked)?;
+                    self.asked = true;
+                    return Ok(Turn::Request(Box::new(body)));
+                }
+                _ if !self.asked => return Err(breach("a session starts with a request")),
+                Kind::Stdin => {
+                    let stdin = self.running.as_mut().and_then(Running::stdin);
+                    if stdin.is_some_and(|stdin| stdin.push(payload).is_err()) {
+                        return Err(breach("more standard input than there was credit for"));
+                    }
+                }
+                Kind::Control => {
+                    let control =
+                        proto::decode(payload).map_err(|error| breach(&error.to_string()))?;
+                    if let Some(turn) = self.control(control)? {
+                        return Ok(turn);
+                    }
+                }
+                Kind::Stdout | Kind::Stderr | Kind::Event => {
+                    return Err(breach("a frame of a kind that only the guest sends"));
+                }
+            }
+        }
+    }
+
+    fn control(&mut self, control: Control) -> Result<Option<Turn>, Breach> {
+        let Some(running) = &mut self.running else {
+            return Ok(None);
+        };
+        match control {
+            Control::Signal(signal) if !(1..=signal::MAX).contains(&signal) => {
+                Err(breach(&format!("there is no signal {signal}")))
+            }
+            Control::Signal(signal) if running.signal(signal) => Ok(None),
+            Control::Signal(signal) => Ok(Some(Turn::SignalWorkload(signal))),
+            Control::Resize(_) => Err(breach("this process has no terminal to resize")),
+            Control::Credit { stream, bytes } => match running.output(stream).pay(bytes) {
+                Ok(()) => Ok(None),
+                Err(_) => Err(breach("more credit returned than was spent")),
+            },
+        }
+    }
+
+    /// Sends what there is. Whether there is more to send at once.
+    fn speak(&mut self, buffer: &mut [u8]) -> Result<bool, Lost> {
+        let mut more = false;
+        if let Some(running) = &mut self.running {
+            more = running.move_bytes(&mut self.connection, buffer)?;
+            if let Some(exit) = running.finished().filter(|_| !self.ending) {
+                self.finish(&Event::Exited(exit));
+            }
+        }
+        self.connection.flush()?;
+        Ok(more)
+    }
+}
+
+fn request(payload: &[u8], asked: bool) -> Result<RequestBody, Breach> {
+    if asked {
+        return Err(breach("a session carries one request"));
+    }
+    // The version stands first, so that a request of another version is told apart from a damaged one.
+    match proto::decode::<Request>(payload) {
+        Ok(request) if request.version == VERSION => Ok(request.body),
+        Ok(request) => Err(Breach(version(request.version))),
+        Err(error) => match first_number(payload) {
+            Some(other) if other != VERSION => Err(Breach(version(other))),
+            _ => Err(breach(&error.to_string())),
+        },
+    }
+}
+
+/// A variable-length integer at the start of a message: seven bits to a byte, lowest first.
+fn first_number(payload: &[u8]) -> Option<u16> {
+    let mut number = 0_u32;
+    for (at, byte) in payload.iter().take(3).enumerate() {
+        number |= u32::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return u16::try_from(number).ok();
+        }
+    }
+    None
+}
+
+fn version(theirs: u16) -> Failure {
+    failure(
+        FailureKind::Version,
+        format!(
+            "the guest speaks version {VERSION} of the session protocol, the host {theirs}: reinstall both"
+        ),
+    )
+}
+
+fn breach(what: &str) -> Breach {
+    Breach(failure(FailureKind::Request, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{fd::set_nonblocking, socket};
+    use proptest::prelude::*;
+    use proto::frame::Header;
+
+    fn frame(kind: Kind, payload: &[u8]) -> Vec<u8> {
+        [&Header::new(kind, payload.len()).to_bytes()[..], payload].concat()
+    }
+
+    fn shutdown() -> Vec<u8> {
+        frame(
+            Kind::Request,
+            &proto::encode(&Request::new(RequestBody::Shutdown {
+                signal: 15,
+                grace_ms: 1,
+            })),
+        )
+    }
+
+    fn open() -> (Session, OwnedFd) {
+        let (ours, theirs) = socket::pair().unwrap();
+        set_nonblocking(&ours).unwrap();
+        (Session::new(ours), theirs)
+    }
+
+    /// What the host was told last, after sending these bytes.
+    fn answer(bytes: &[u8]) -> Option<Failure> {
+        let (mut session, host) = open();
+        socket::send(&host, bytes).unwrap();
+        let mut buffer = vec![0; 1 << 17];
+        while !matches!(session.turn(&mut buffer), Turn::Idle | Turn::Lost) {}
+        let count = socket::receive(&host, &mut buffer).ok()?;
+        let mut decoder = Decoder::new();
+        decoder.push(&buffer[..count]);
+        match proto::decode(decoder.next_frame().unwrap()?.1).unwrap() {
+            Event::Failed(failure) => Some(failure),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_request_reaches_the_agent_once() {
+        let (mut session, host) = open();
+        socket::send(&host, &shutdown()).unwrap();
+        let mut buffer = vec![0; 1 << 17];
+        let Turn::Request(body) = session.turn(&mut buffer) else {
+            panic!("no request")
+        };
+        assert_eq!(
+            *body,
+            RequestBody::Shutdown {
+                signal: 15,
+                grace_ms: 1
+            }
+        );
+        assert!(matches!(session.turn(&mut buffer), Turn::Idle));
+        drop(host);
+        session.notice(Part::Connection, false);
+        assert!(matches!(session.turn(&mut buffer), Turn::Lost));
+    }
+
+    #[test]
+    fn breaches_end_the_session_and_say_why() {
+        let second = [shutdown(), shutdown()].concat();
+        let cases: [(&[u8], &str); 6] = [
+            (&frame(Kind::Stdin, b"x"), "a session starts with a request"),
+            (&second, "a session carries one request"),
+            (&[0, 0, 0, 0, 77], "unknown frame kind 77"),
+            (&frame(Kind::Request, &[1, 99]), "malformed"),
+            (
+                &[shutdown(), frame(Kind::Stdout, b"x")].concat(),
+                "only the guest sends",
+            ),
+            (
+                &[shutdown(), frame(Kind::Control, b"\xff")].concat(),
+                "malformed",
+            ),
+        ];
+        for (bytes, says) in cases {
+            let failure = answer(bytes).unwrap();
+            assert_eq!(failure.kind, FailureKind::Request);
+            assert!(
+                failure.context.contains(says),
+                "{} / {says}",
+                failure.context
+            );
+        }
+    }
+
+    #[test]
+    fn another_version_is_told_apart_whatever_follows_it() {
+        for payload in [
+            &[2, 99, 1, 2, 3][..],
+            &proto::encode(&(300_u16, "something else")),
+        ] {
+            assert_eq!(
+                answer(&frame(Kind::Request, payload)).unwrap().kind,
+                FailureKind::Version
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_or_hang(bytes: Vec<u8>) {
+            answer(&bytes);
+        }
+    }
+}

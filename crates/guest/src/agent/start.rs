@@ -1,0 +1,227 @@
+//! Carrying out what a session asks for.
+
+use super::running::{Running, Target};
+use super::streams::{self, ProcessEnds};
+use super::token::{Part, SessionId, Token};
+use super::{Agent, Machine, Workload};
+use crate::failure::{Context, failure};
+use crate::init::{HARD_FILES, SOFT_FILES};
+use crate::process::Plan;
+use crate::reaper::Order;
+use crate::sys::epoll::Interest;
+use crate::sys::system;
+use proto::session::{self, Event, Failure, FailureKind, Process, RequestBody, Start};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// Sessions above which our own limit of open files is raised: each has up to four.
+const MANY_SESSIONS: usize = 200;
+
+impl Agent {
+    /// Carries a request out, or tells the host why not.
+    pub(super) fn carry_out(&mut self, id: SessionId, request: RequestBody) {
+        let result = match request {
+            RequestBody::Start(start) => self.start(id, start),
+            RequestBody::Prepare(machine) => self.prepare(id, &machine),
+            RequestBody::Exec(process) => self.exec(id, process),
+            RequestBody::Shutdown { signal, grace_ms } => self.shut_down(signal, grace_ms),
+        };
+        if let (Err(failure), Some(session)) = (result, self.sessions.get(id)) {
+            session.finish(&Event::Failed(failure));
+        }
+    }
+
+    fn start(&mut self, id: SessionId, start: Start) -> Result<(), Failure> {
+        self.set_machine_up(id, &start.machine)?;
+        // From here on this is the main session, and its end is the machine's.
+        self.main = Some(id);
+        self.stay = start.stay;
+        let first = !start.init || wants_to_be_first(&start.process.argv);
+        let (stdin, timeout_ms) = (start.process.stdin, start.process.timeout_ms);
+        let (started, ends, theirs) = self.open_streams(id, stdin)?;
+        let order = if first {
+            Order::Become(start.process)
+        } else {
+            Order::Run(start.process)
+        };
+        self.reaper
+            .order(&order, Some(theirs.stdio(&self.null)))
+            .failing(FailureKind::System, || {
+                "hand the workload to the reaper".into()
+            })?;
+        self.workload = Workload::Running { first };
+        let target = if first {
+            Target::First(self.reaper.pid)
+        } else {
+            Target::Workload
+        };
+        self.attach(
+            id,
+            Running::new(target, ends, started, deadline(started, timeout_ms)),
+        );
+        Ok(())
+    }
+
+    fn prepare(&mut self, id: SessionId, machine: &session::Machine) -> Result<(), Failure> {
+        self.set_machine_up(id, machine)?;
+        self.stay = true;
+        if let Some(session) = self.sessions.get(id) {
+            // The namespace's first process stands for the workload that is not there.
+            session.tell(&Event::Started { pid: 1 });
+        }
+        Ok(())
+    }
+
+    fn set_machine_up(&mut self, id: SessionId, machine: &session::Machine) -> Result<(), Failure> {
+        if !matches!(self.machine, Machine::Template(_)) {
+            return Err(failure(
+                FailureKind::Request,
+                "this machine has been started before",
+            ));
+        }
+        // Half of a root is good for nothing: the machine ends when the host has heard why it failed.
+        self.main = Some(id);
+        if let Machine::Template(prepared) = std::mem::replace(&mut self.machine, Machine::Failed) {
+            self.machine = Machine::Up(prepared.set_up(machine, &self.cgroup)?);
+        }
+        self.main = None;
+        Ok(())
+    }
+
+    fn exec(&mut self, id: SessionId, process: Process) -> Result<(), Failure> {
+        match (&self.machine, self.workload) {
+            (Machine::Up(_), Workload::Ended { first: true }) => {
+                return Err(failure(
+                    FailureKind::Request,
+                    "the workload was the first process of its namespace and has ended: nothing can run there now",
+                ));
+            }
+            (Machine::Up(_), _) => {}
+            _ => {
+                return Err(failure(
+                    FailureKind::Request,
+                    "the machine has not been started",
+                ));
+            }
+        }
+        self.expect_many_files();
+        let timeout_ms = process.timeout_ms;
+        let stdin = process.stdin;
+        let plan = Plan::new(
+            process,
+            &mut self.users,
+            self.many_files.then_some(SOFT_FILES),
+        )?;
+        let (started, ends, theirs) = self.open_streams(id, stdin)?;
+        let child = plan.spawn(theirs.stdio(&self.null), Some(&self.cgroup))?;
+        self.children.insert(child.pid, id);
+        self.attach(
+            id,
+            Running::new(
+                Target::Group(child.pid),
+                ends,
+                started,
+                deadline(started, timeout_ms),
+            ),
+        );
+        if let Some(session) = self.sessions.get(id) {
+            session.tell(&Event::Started {
+                pid: child.inner_pid,
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes the pipes of a process and registers our ends. Also says when its time starts.
+    fn open_streams(
+        &self,
+        id: SessionId,
+        stdin: bool,
+    ) -> Result<(Instant, super::running::Ends, ProcessEnds), Failure> {
+        let started = Instant::now();
+        let open = || {
+            let (ends, theirs) = streams::pipes(stdin)?;
+            if let Some(stdin) = &ends.stdin {
+                self.register(id, stdin, Part::Stdin, Interest::WritableEdge)?;
+            }
+            self.register(id, &ends.stdout, Part::Stdout, Interest::ReadableEdge)?;
+            self.register(id, &ends.stderr, Part::Stderr, Interest::ReadableEdge)?;
+            Ok((ends, theirs))
+        };
+        let (ends, theirs) = open().failing(FailureKind::System, || {
+            "make the streams of a process".into()
+        })?;
+        Ok((started, ends, theirs))
+    }
+
+    fn register(
+        &self,
+        id: SessionId,
+        fd: &OwnedFd,
+        part: Part,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.epoll
+            .add(fd, interest, Token::Session(id, part).to_bits())
+    }
+
+    fn attach(&mut self, id: SessionId, running: Running) {
+        if let Some(at) = running.deadline() {
+            self.schedule.add_deadline(at, id);
+        }
+        if let Some(session) = self.sessions.get(id) {
+            session.run(running);
+        }
+    }
+
+    /// Raises our own limit of open files, once, when it could become short.
+    fn expect_many_files(&mut self) {
+        if !self.many_files && self.sessions.len() > MANY_SESSIONS {
+            // Should it fail, the descriptors that cannot be made will say so.
+            self.many_files =
+                system::set_limit(system::Limit::Files, HARD_FILES, HARD_FILES).is_ok();
+        }
+    }
+}
+
+fn deadline(started: Instant, timeout_ms: Option<u64>) -> Option<Instant> {
+    started.checked_add(Duration::from_millis(timeout_ms?))
+}
+
+/// Init systems insist on being process 1.
+fn wants_to_be_first(argv: &[Vec<u8>]) -> bool {
+    let Some(program) = argv.first() else {
+        return false;
+    };
+    let name = program
+        .rsplit(|&byte| byte == b'/')
+        .next()
+        .unwrap_or_default();
+    name == b"systemd" || [&b"/init"[..], b"/sbin/init", b"/usr/sbin/init"].contains(&&program[..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn init_systems_are_first_and_nothing_else_is() {
+        for (program, first) in [
+            ("/init", true),
+            ("/sbin/init", true),
+            ("/lib/systemd/systemd", true),
+            ("systemd", true),
+            ("/app/init", false),
+            ("init", false),
+            ("/usr/bin/systemd-run", false),
+        ] {
+            assert_eq!(
+                wants_to_be_first(&[program.as_bytes().to_vec()]),
+                first,
+                "{program}"
+            );
+        }
+        assert!(!wants_to_be_first(&[]));
+    }
+}

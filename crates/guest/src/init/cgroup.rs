@@ -1,0 +1,137 @@
+//! The cgroup that everything of the image lives in; PID 1 and agent stay outside, in the root.
+
+use super::mounts::mount_on;
+use super::{BootError, Step};
+use crate::sys::{fd, mount::Restrictions};
+use std::ffi::CStr;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Where PID 1 sees all cgroups. The workload sees its own at /sys/fs/cgroup and nothing above.
+const HIERARCHY: &CStr = c"/cgroup";
+const WORKLOAD: &str = "/cgroup/workload";
+/// Where an exec goes when the workload manages its cgroup itself: the kernel allows no process in a cgroup
+/// whose controllers are delegated further down.
+const FALLBACK: &CStr = c"exec";
+
+/// The workload's cgroup, by descriptors: once the root is switched no path of ours leads there.
+#[derive(Debug)]
+pub struct Cgroup {
+    directory: OwnedFd,
+    memory_max: OwnedFd,
+    memory_events: OwnedFd,
+    kill: OwnedFd,
+}
+
+impl Cgroup {
+    /// Mounts the hierarchy, delegates every controller, makes the cgroup.
+    pub fn create() -> Result<Self, BootError> {
+        mount_on(
+            c"cgroup2",
+            HIERARCHY,
+            c"cgroup2",
+            Restrictions::DATA_ONLY,
+            c"",
+        )
+        .step("mount cgroup2")?;
+        delegate("/cgroup").step("delegate the cgroup controllers")?;
+        fs::create_dir(WORKLOAD).step("make the workload's cgroup")?;
+        let open = |path: &CStr, flags| fd::open(path, flags).step(path.to_string_lossy());
+        Ok(Self {
+            directory: open(c"/cgroup/workload", libc::O_RDONLY | libc::O_DIRECTORY)?,
+            memory_max: open(c"/cgroup/workload/memory.max", libc::O_WRONLY)?,
+            memory_events: open(c"/cgroup/workload/memory.events", libc::O_RDONLY)?,
+            kill: open(c"/cgroup/workload/cgroup.kill", libc::O_WRONLY)?,
+        })
+    }
+
+    /// Holds the workload to this many bytes of memory.
+    pub fn limit_memory(&self, bytes: u64) -> io::Result<()> {
+        fd::write(&self.memory_max, bytes.to_string().as_bytes()).map(drop)
+    }
+
+    /// How many processes the kernel has killed for want of memory so far.
+    pub fn out_of_memory_kills(&self) -> io::Result<u64> {
+        let mut text = [0; 512];
+        let length = fd::read_at(&self.memory_events, &mut text, 0)?;
+        Ok(event_count(&text[..length], b"oom_kill"))
+    }
+
+    /// A file whose changes mean that the count may have changed.
+    pub fn memory_events(&self) -> &OwnedFd {
+        &self.memory_events
+    }
+
+    /// Kills every process in it, the reaper included.
+    pub fn kill_all(&self) -> io::Result<()> {
+        fd::write(&self.kill, b"1").map(drop)
+    }
+
+    /// The cgroup below, for a start that the kernel refused in this one.
+    pub fn fallback(&self) -> io::Result<OwnedFd> {
+        match fd::make_directory_in(&self.directory, FALLBACK) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        fd::open_in(
+            &self.directory,
+            FALLBACK,
+            libc::O_RDONLY | libc::O_DIRECTORY,
+        )
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+fn delegate(cgroup: &str) -> io::Result<()> {
+    let controllers = fs::read_to_string(format!("{cgroup}/cgroup.controllers"))?;
+    fs::write(
+        format!("{cgroup}/cgroup.subtree_control"),
+        enabling(&controllers),
+    )
+}
+
+/// What to write so that every controller in a list is on.
+fn enabling(controllers: &str) -> String {
+    controllers
+        .split_whitespace()
+        .map(|name| format!("+{name}"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The number behind a name in a file of "name number" lines; 0 if it is not there.
+fn event_count(text: &[u8], name: &[u8]) -> u64 {
+    text.split(|&byte| byte == b'\n')
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(b" "))
+        .and_then(|number| std::str::from_utf8(number).ok()?.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_controller_is_enabled() {
+        assert_eq!(
+            enabling("cpuset cpu io memory pids\n"),
+            "+cpuset +cpu +io +memory +pids"
+        );
+        assert_eq!(enabling("\n"), "");
+    }
+
+    #[test]
+    fn events_are_counted_by_their_whole_name() {
+        let text = b"low 0\nhigh 1\nmax 2\noom 3\noom_kill 4\noom_group_kill 5\n";
+        assert_eq!(event_count(text, b"oom_kill"), 4);
+        assert_eq!(event_count(text, b"oom"), 3);
+        assert_eq!(event_count(text, b"none"), 0);
+        assert_eq!(event_count(b"oom_kill x", b"oom_kill"), 0);
+    }
+}

@@ -1,0 +1,78 @@
+//! Reading, writing and making descriptors.
+
+use super::check;
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// A pipe whose ends close on exec: (read end, write end). Both block.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: `ends` has room for the two descriptors the kernel writes.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    // SAFETY: the call succeeded, so both are open and nobody else owns them.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// Opens a path. `O_CLOEXEC` is added: nothing of ours may leak into a workload.
+pub fn open(path: &CStr, flags: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: `path` is a C string; without O_CREAT there is no third argument.
+    let fd = check(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) })?;
+    // SAFETY: the kernel just gave us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Opens a name in a directory that no path may lead to.
+pub fn open_in(directory: &impl AsFd, name: &CStr, flags: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: `name` is a C string; without O_CREAT there is no further argument.
+    let fd =
+        check(unsafe { libc::openat(raw(directory), name.as_ptr(), flags | libc::O_CLOEXEC) })?;
+    // SAFETY: the kernel just gave us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes a directory in a directory that no path may lead to.
+pub fn make_directory_in(directory: &impl AsFd, name: &CStr) -> io::Result<()> {
+    // SAFETY: `name` is a C string.
+    check(unsafe { libc::mkdirat(raw(directory), name.as_ptr(), 0o755) }).map(drop)
+}
+
+/// Makes reads and writes return instead of wait.
+pub fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
+    // SAFETY: F_SETFL takes an integer and touches no memory of ours. A pipe end has no other status
+    // flag that this could clear.
+    check(unsafe { libc::fcntl(raw(fd), libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
+}
+
+/// Reads what is there, at most a bufferful; 0 at the end.
+pub fn read(fd: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the kernel writes at most `buffer.len()` bytes into it.
+    let count = unsafe { libc::read(raw(fd), buffer.as_mut_ptr().cast(), buffer.len()) };
+    check(count).map(isize::cast_unsigned)
+}
+
+/// Reads at an offset.
+pub fn read_at(fd: &impl AsFd, buffer: &mut [u8], offset: i64) -> io::Result<usize> {
+    // SAFETY: the kernel writes at most `buffer.len()` bytes into it.
+    let count = unsafe { libc::pread(raw(fd), buffer.as_mut_ptr().cast(), buffer.len(), offset) };
+    check(count).map(isize::cast_unsigned)
+}
+
+/// Writes as much as goes in.
+pub fn write(fd: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the kernel only reads `bytes`.
+    let count = unsafe { libc::write(raw(fd), bytes.as_ptr().cast(), bytes.len()) };
+    check(count).map(isize::cast_unsigned)
+}
+
+/// How many bytes a pipe holds.
+pub fn bytes_waiting(pipe: &impl AsFd) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int.
+    check(unsafe { libc::ioctl(raw(pipe), libc::FIONREAD, &raw mut count) })?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+pub(super) fn raw(fd: &impl AsFd) -> RawFd {
+    fd.as_fd().as_raw_fd()
+}
