@@ -8,7 +8,7 @@ use proto::session::{Control, OutputStream, Request};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -198,6 +198,10 @@ impl Session {
             Ok(_) => inner.state.receive(&inner.buffer),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(errno) => inner.state.closed(Some(errno)),
+        }
+        if inner.state.finished().is_some() {
+            // The guest waits for it: it keeps a session until its last frame was read.
+            let _ = shutdown(&self.socket, Shutdown::Both);
         }
     }
 
