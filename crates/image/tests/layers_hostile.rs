@@ -387,7 +387,7 @@ fn archives_that_end_early_or_make_no_sense_are_malformed() {
     for cut in [0, 1024, 1024 + 512 + 1024, good.len() - 512] {
         Home::new().import(&good[..cut]).unwrap();
     }
-    let mut flipped = good.clone();
+    let mut flipped = good;
     flipped[1024] ^= 1;
     assert_eq!(malformation(&flipped), (1024, Malformation::Checksum));
     assert_eq!(

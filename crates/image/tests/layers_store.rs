@@ -34,7 +34,7 @@ fn an_imported_layer_is_found_listed_verified_and_removed() {
     assert_eq!(layer.diff_id, diff_id);
     assert_eq!(layer.data_len(), 12_288 + (3 << 20) + 8192);
     assert_eq!(home.layers.get(&diff_id).unwrap(), Some(layer.clone()));
-    assert_eq!(home.layers.list().unwrap(), [layer.clone()]);
+    assert_eq!(home.layers.list().unwrap(), std::slice::from_ref(&layer));
     home.layers.verify(&layer).unwrap();
     // There already: the stream is not touched.
     let same = home
@@ -52,7 +52,7 @@ fn an_imported_layer_is_found_listed_verified_and_removed() {
 fn nobody_else_can_read_the_store() {
     let home = Home::new();
     let layer = home.import(&sample()).unwrap();
-    home.roots.compose(&[layer.clone()]).unwrap();
+    home.roots.compose(std::slice::from_ref(&layer)).unwrap();
     for directory in ["layers", "roots", "tmp"] {
         assert_eq!(
             home.path().join(directory).metadata().unwrap().mode() & 0o777,
@@ -142,7 +142,7 @@ fn a_damaged_layer_is_replaced_by_the_next_import() {
                 .open(layer.index_path())
                 .unwrap()
                 .set_len(60)
-                .unwrap()
+                .unwrap();
         },
     ];
     for spoil in spoil {
@@ -178,10 +178,13 @@ fn a_layer_of_another_release_is_named_as_such() {
 fn a_root_is_composed_once_verified_and_composed_again_when_damaged() {
     let home = Home::new();
     let layer = home.import(&sample()).unwrap();
-    let root = home.roots.compose(&[layer.clone()]).unwrap();
+    let root = home.roots.compose(std::slice::from_ref(&layer)).unwrap();
     home.roots.verify(&root).unwrap();
     let written = root.pieces[0].path.metadata().unwrap().ino();
-    assert_eq!(home.roots.compose(&[layer.clone()]).unwrap(), root);
+    assert_eq!(
+        home.roots.compose(std::slice::from_ref(&layer)).unwrap(),
+        root
+    );
     assert_eq!(
         root.pieces[0].path.metadata().unwrap().ino(),
         written,

@@ -88,7 +88,7 @@ fn a_directory_is_the_same_in_the_guest() {
     let layer = home.layers.import_dir(&tree, &Limits::default()).unwrap();
     home.layers.verify(&layer).unwrap();
     assert!(layer.disk_usage().unwrap() < 200_000, "the hole was stored");
-    let found = disk::read(&home.roots.compose(&[layer.clone()]).unwrap());
+    let found = disk::read(&home.roots.compose(std::slice::from_ref(&layer)).unwrap());
     assert_same("rootfs", &found, &expected);
 
     // The same content is the same layer, and any change is another one.

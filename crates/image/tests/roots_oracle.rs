@@ -60,10 +60,7 @@ fn bottom_layer() -> Vec<u8> {
         Member::symlink("escape", "../../../../etc/passwd"),
         Member::symlink("absolute", "/etc/passwd"),
         Member::symlink("long", vec![b'x'; 4000]),
-        Member::symlink(
-            "longest",
-            [&b"y/"[..]].concat().repeat(2048)[..4095].to_vec(),
-        ),
+        Member::symlink("longest", &b"y/".repeat(2048)[..4095]),
         Member::directory("dev"),
         Member::device(b'3', "dev/null", 1, 3).mode(0o666),
         Member::device(b'3', "dev/high", 300, 70_000),

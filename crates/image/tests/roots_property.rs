@@ -52,7 +52,7 @@ impl Op {
 /// Up to three blocks, some of them zeros.
 fn content(seed: u8) -> Vec<u8> {
     let mut content = vec![seed; usize::from(seed) * 40];
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         content.iter_mut().take(4096).for_each(|byte| *byte = 0);
     }
     content
@@ -266,7 +266,7 @@ impl Model {
                             assert_eq!(entry.mode, 0o600 + u32::from(*seed % 8));
                         }
                         Leaf::Symlink(seed) => {
-                            assert_eq!(entry.target, Some(format!("../{seed}").into_bytes()))
+                            assert_eq!(entry.target, Some(format!("../{seed}").into_bytes()));
                         }
                         Leaf::Fifo => assert_eq!(entry.kind, 'p'),
                     }
