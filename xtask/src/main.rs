@@ -3,6 +3,7 @@
 
 mod apt;
 mod assets;
+mod bench;
 mod cache;
 mod command;
 mod cpio;
@@ -73,6 +74,12 @@ const WORDS: &[Word] = &[
         run: images::run,
     },
     Word {
+        name: "bench",
+        arguments: "[--json] [--runs N] [ROW]...",
+        help: "measure against the budgets and against others",
+        run: bench::run,
+    },
+    Word {
         name: "tidy",
         arguments: "",
         help: "check the rules between the rooms",
@@ -112,7 +119,7 @@ fn print_help() {
     eprintln!("cargo xtask COMMAND");
     for word in WORDS {
         eprintln!(
-            "  {:<34} {}",
+            "  {:<36} {}",
             format!("{} {}", word.name, word.arguments),
             word.help
         );

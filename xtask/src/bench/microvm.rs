@@ -1,0 +1,165 @@
+//! Ourselves: `supermachine-vmm`, driven over its control socket as the library does it.
+
+use super::console::{Console, Deadline};
+use super::programs::Programs;
+use anyhow::{Context, Result, bail};
+use proto::control::{Boot, Command as Order, Event, KernelFlavor, MAX_PACKET, VERSION};
+use proto::guest::FIRST_LINE;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
+    SocketType, recv, sendmsg, socketpair,
+};
+use std::fs::File;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running VM of ours. It ends with the value.
+pub struct Microvm {
+    process: Child,
+    control: Option<OwnedFd>,
+    console: Console,
+}
+
+/// When things happened, counted from just before the process was started.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// The VMM had built the machine and was about to enter the guest.
+    pub running: Duration,
+    /// The first line of PID 1 was on the console.
+    pub line: Duration,
+    /// The agent listened.
+    pub ready: Duration,
+}
+
+impl Microvm {
+    /// Boots a guest of this size without any image and returns when its agent listens.
+    pub fn boot(programs: &Programs, memory_mib: u32) -> Result<(Self, Times)> {
+        let started = Instant::now();
+        let (ours, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        let process = Command::new(programs.vmm())
+            .env_clear()
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .spawn()
+            .context("start supermachine-vmm")?;
+        let (reader, writer) = std::io::pipe()?;
+        let mut vm = Self {
+            process,
+            control: Some(ours),
+            console: Console::new(reader),
+        };
+        vm.send_boot(programs, memory_mib, writer.as_fd())?;
+        drop(writer);
+        let times = vm.watch(started)?;
+        Ok((vm, times))
+    }
+
+    /// Of the VMM's process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn send_boot(
+        &self,
+        programs: &Programs,
+        memory_mib: u32,
+        console: BorrowedFd<'_>,
+    ) -> Result<()> {
+        let kernel = File::open(programs.kernel())?;
+        let initramfs = File::open(programs.initramfs())?;
+        let order = Order::Boot(Boot {
+            version: VERSION,
+            vcpus: 1,
+            memory_mib,
+            kernels: vec![match programs.flavor {
+                crate::kernel::Flavor::Standard => KernelFlavor::Standard,
+                crate::kernel::Flavor::SoftwareKvm => KernelFlavor::SoftwareKvm,
+            }],
+            extra_cmdline: String::new(),
+        });
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let files = [kernel.as_fd(), initramfs.as_fd(), console];
+        if !ancillary.push(SendAncillaryMessage::ScmRights(&files)) {
+            bail!("the boot's files do not fit into a packet");
+        }
+        sendmsg(
+            self.control()?,
+            &[IoSlice::new(&proto::encode(&order))],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )
+        .context("send the boot to supermachine-vmm")?;
+        Ok(())
+    }
+
+    fn watch(&mut self, started: Instant) -> Result<Times> {
+        let deadline = Deadline::start();
+        let (mut running, mut line, mut ready) = (None, None, None);
+        loop {
+            if let (Some(running), Some(line), Some(ready)) = (running, line, ready) {
+                return Ok(Times {
+                    running,
+                    line,
+                    ready,
+                });
+            }
+            let [console, control] = deadline
+                .wait([self.console.fd(), self.control()?])
+                .with_context(|| self.console.shown())?;
+            if console {
+                self.console.read()?;
+                if line.is_none() && self.console.has(FIRST_LINE) {
+                    line = Some(started.elapsed());
+                }
+            }
+            if control {
+                match self.event()? {
+                    Event::Running { .. } => running = Some(started.elapsed()),
+                    Event::Ready { .. } => ready = Some(started.elapsed()),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Takes an event; the end of the VM is an error.
+    fn event(&self) -> Result<Event> {
+        let mut packet = vec![0; MAX_PACKET];
+        let (_, length) = recv(self.control()?, packet.as_mut_slice(), RecvFlags::empty())?;
+        if length == 0 {
+            bail!("supermachine-vmm ended; {}", self.console.shown());
+        }
+        match proto::decode(&packet[..length])? {
+            Event::Hello { version, release } if version != VERSION => {
+                bail!("supermachine-vmm {release} speaks control version {version}, not {VERSION}")
+            }
+            Event::Ended(end) => bail!("{end:?}; {}", self.console.shown()),
+            event => Ok(event),
+        }
+    }
+
+    fn control(&self) -> Result<BorrowedFd<'_>> {
+        self.control
+            .as_ref()
+            .map(AsFd::as_fd)
+            .context("the control socket is closed")
+    }
+}
+
+impl Drop for Microvm {
+    fn drop(&mut self) {
+        // The VM ends with its socket; a VMM that does not obey is killed. Either way it is collected.
+        self.control = None;
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
