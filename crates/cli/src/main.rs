@@ -1,3 +1,39 @@
-//! The command line of supermachine.
+//! The command line of supermachine: a thin skin over the library of the same name.
+//!
+//! ```text
+//! words -> args (as written) -> commands (resolved, then done) -> output
+//! ```
+
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod args;
+mod commands;
+mod durations;
+mod environment;
+mod exit_code;
+mod logging;
+mod output;
+mod signals;
+mod sizes;
+mod streams;
+
+use args::Parsed;
+use output::{failure, stdout};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let code = carry_out(&words).unwrap_or_else(|error| failure::report(&error));
+    ExitCode::from(code)
+}
+
+fn carry_out(words: &[OsString]) -> anyhow::Result<u8> {
+    match args::parse(words)? {
+        Parsed::Text(text) => stdout::write(text.as_bytes()).map(|()| exit_code::SUCCESS),
+        Parsed::Line(line) => {
+            logging::start(line.debug)?;
+            commands::carry_out(line.command)
+        }
+    }
+}

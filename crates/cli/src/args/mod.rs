@@ -1,0 +1,137 @@
+//! The command line as it was written, before anything in it is understood.
+
+mod image;
+mod refusal;
+mod run;
+mod unbuilt;
+mod vm;
+
+pub use image::{Df, Images, Prune, Pull, Rmi};
+pub use refusal::{Refusal, describe};
+pub use run::{PullPolicy, Run};
+pub use vm::{Exec, Kill, Logs, Ps, Rm, Stop, Wait};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+
+/// Any OCI image as a hardware-isolated microVM
+///
+/// Words and exit codes are Docker's: a command ends with the exit code of its workload, 125 when
+/// supermachine itself failed, 126 when the program cannot be run, 127 when it does not exist,
+/// 128+n when signal n killed it, and 124 when --timeout ended it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "supermachine",
+    version,
+    max_term_width = 100,
+    args_override_self = true
+)]
+pub struct Line {
+    /// Tell what is done, on standard error, and where the logs of the VMM are
+    #[arg(long, global = true, display_order = 100)]
+    pub debug: bool,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a command of an image in a new VM
+    Run(Box<Run>),
+    /// Run a command in a running VM
+    Exec(Exec),
+    /// List VMs
+    Ps(Ps),
+    /// Print what a VM's workload wrote
+    Logs(Logs),
+    /// Ask workloads to end, and kill those that do not
+    Stop(Stop),
+    /// Send a signal to workloads, KILL unless told otherwise
+    Kill(Kill),
+    /// Wait until workloads have ended and print their exit codes
+    Wait(Wait),
+    /// Remove VMs that have ended, with their logs and disks
+    Rm(Rm),
+    /// Fetch an image into the store
+    Pull(Pull),
+    /// List the images of the store
+    Images(Images),
+    /// Remove images from the store
+    Rmi(Rmi),
+    /// Remove what no image and no VM needs
+    Prune(Prune),
+    /// Show what takes up space
+    Df(Df),
+    /// Install the VMM and guest kernels for programs that embed the library
+    Setup(Setup),
+    /// Check whether this host can run VMs
+    Doctor(Doctor),
+    /// Print the release
+    Version(Version),
+    /// The process behind `run -d`
+    #[command(hide = true)]
+    Supervise,
+}
+
+/// `setup`
+#[derive(Debug, Args)]
+pub struct Setup {
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// `version`
+#[derive(Debug, Args)]
+pub struct Version {
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// How a list is printed.
+#[derive(Debug, Args)]
+pub struct Json {
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub enum Parsed {
+    /// A command.
+    Line(Line),
+    /// Help or the version, to be printed on standard output.
+    Text(String),
+}
+
+/// Reads a command line, the program's name first.
+pub fn parse(words: &[OsString]) -> Result<Parsed, Refusal> {
+    parse_by(Line::command(), words)
+}
+
+fn parse_by(mut grammar: clap::Command, words: &[OsString]) -> Result<Parsed, Refusal> {
+    if words.len() < 2 {
+        // As Docker does: a program without a command shows what it knows.
+        return Ok(Parsed::Text(grammar.render_help().to_string()));
+    }
+    let parsed = grammar.try_get_matches_from_mut(words).and_then(|matches| {
+        Line::from_arg_matches(&matches).map_err(|error| error.format(&mut grammar))
+    });
+    match parsed {
+        Ok(line) => Ok(Parsed::Line(line)),
+        Err(error) if !error.use_stderr() => Ok(Parsed::Text(error.render().to_string())),
+        Err(error) => Err(describe(&error, words)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

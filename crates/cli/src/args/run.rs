@@ -1,0 +1,116 @@
+//! `run`
+
+use clap::{ArgAction, Args, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// `run`
+#[derive(Debug, Args)]
+#[command(
+    args_override_self = true,
+    override_usage = "supermachine run [OPTIONS] IMAGE [COMMAND...]",
+    disable_help_flag = true,
+    after_help = "IMAGE is a name as Docker resolves it (alpine, ghcr.io/org/app:1.2, name@sha256:...), \
+                  oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or rootfs:DIR."
+)]
+pub struct Run {
+    /// Keep standard input open and pass it on
+    #[arg(short, long)]
+    pub interactive: bool,
+
+    /// Run in the background and print the VM's name
+    #[arg(short, long)]
+    pub detach: bool,
+
+    /// Remove the VM when it has ended
+    #[arg(long)]
+    pub rm: bool,
+
+    /// Name of the VM; one is made up otherwise
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Set a variable; without a value, pass on our own
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub env: Vec<OsString>,
+
+    /// Read variables from a file, one KEY=VALUE a line
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+
+    /// Run as this user or uid, and group or gid
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<OsString>,
+
+    /// Start in this directory; it is made if missing
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<OsString>,
+
+    /// Host name inside the VM
+    #[arg(short = 'h', long, value_name = "NAME")]
+    pub hostname: Option<String>,
+
+    /// Replace the entrypoint of the image, and drop its command
+    #[arg(long, value_name = "PROGRAM")]
+    pub entrypoint: Option<OsString>,
+
+    /// Memory of the workload, like 512M or 2G [default: 512M]
+    #[arg(short, long, value_name = "SIZE", allow_negative_numbers = true)]
+    pub memory: Option<String>,
+
+    /// Number of virtual CPUs [default: 1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub cpus: Option<String>,
+
+    /// Size of the writable disk [default: 10G]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    pub disk_size: Option<String>,
+
+    /// Network of the VM: none
+    #[arg(long, value_name = "MODE", alias = "net")]
+    pub network: Option<String>,
+
+    /// When to fetch the image: missing, always or never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "missing",
+        hide_possible_values = true
+    )]
+    pub pull: PullPolicy,
+
+    /// Choose this platform of the image, like linux/amd64
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+
+    /// End the workload after this long, like 30s, 5m or 1h; the exit code is 124
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub timeout: Option<String>,
+
+    /// Run the workload under a small init; --init=false makes it PID 1
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_value = "true", default_missing_value = "true", action = ArgAction::Set, hide_possible_values = true)]
+    pub init: bool,
+
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// The image, then the words that replace its command
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        value_name = "IMAGE",
+        hide = true
+    )]
+    pub image_and_command: Vec<OsString>,
+}
+
+/// When an image is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PullPolicy {
+    // No doc comments: they would become a list of their own on the help screen.
+    Missing,
+    Always,
+    Never,
+}

@@ -1,0 +1,338 @@
+use super::*;
+use crate::output::failure;
+
+fn words(line: &str) -> Vec<OsString> {
+    std::iter::once("supermachine")
+        .chain(line.split(' ').filter(|word| !word.is_empty()))
+        .map(OsString::from)
+        .collect()
+}
+
+/// On a terminal of any width.
+fn parsed(line: &str) -> Result<Parsed, Refusal> {
+    parse_by(Line::command().term_width(100), &words(line))
+}
+
+fn refused(line: &str) -> String {
+    match parsed(line) {
+        Err(refusal) => failure::render(&refusal.into()),
+        Ok(parsed) => panic!("{line}: {parsed:?}"),
+    }
+}
+
+fn help(line: &str) -> String {
+    match parsed(line) {
+        Ok(Parsed::Text(text)) => text,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_tree_of_commands_is_sound() {
+    Line::command().debug_assert();
+}
+
+#[test]
+fn unknown_words_are_refused_with_a_way_on() {
+    insta::assert_snapshot!(refused("run --no-such-flag alpine"), @"
+    supermachine: run: unknown flag: --no-such-flag
+    hint: see supermachine run --help
+    ");
+    insta::assert_snapshot!(refused("run --memry 1g alpine"), @"
+    supermachine: run: unknown flag: --memry
+    hint: did you mean --memory?
+    ");
+    insta::assert_snapshot!(refused("run"), @"
+    supermachine: run: missing IMAGE
+    hint: see supermachine run --help
+    ");
+    insta::assert_snapshot!(refused("run --memory"), @"
+    supermachine: run: --memory needs a value
+    hint: see supermachine run --help
+    ");
+    insta::assert_snapshot!(refused("run --pull sometimes alpine"), @r#"
+    supermachine: run: --pull: invalid value "sometimes": it takes missing, always, never
+    hint: see supermachine run --help
+    "#);
+    insta::assert_snapshot!(refused("run --init=maybe alpine"), @r#"
+    supermachine: run: --init: invalid value "maybe": it takes true, false
+    hint: see supermachine run --help
+    "#);
+    insta::assert_snapshot!(refused("run --rm=false alpine"), @r#"
+    supermachine: run: --rm: unexpected value "false"
+    hint: see supermachine run --help
+    "#);
+    insta::assert_snapshot!(refused("exec"), @"
+    supermachine: exec: missing NAME COMMAND
+    hint: see supermachine exec --help
+    ");
+    insta::assert_snapshot!(refused("exec web"), @"
+    supermachine: exec: missing NAME COMMAND
+    hint: see supermachine exec --help
+    ");
+    insta::assert_snapshot!(refused("ps extra"), @"
+    supermachine: ps: unexpected argument: extra
+    hint: see supermachine ps --help
+    ");
+    insta::assert_snapshot!(refused("ps -q --json"), @"
+    supermachine: ps: --quiet cannot be used with --json
+    hint: see supermachine ps --help
+    ");
+    insta::assert_snapshot!(refused("wait"), @"
+    supermachine: wait: missing NAME
+    hint: see supermachine wait --help
+    ");
+    insta::assert_snapshot!(refused("frobnicate"), @"
+    supermachine: unknown command: frobnicate
+    hint: see supermachine --help
+    ");
+    insta::assert_snapshot!(refused("imags"), @"
+    supermachine: unknown command: imags
+    hint: did you mean images?
+    ");
+    insta::assert_snapshot!(refused("--debug"), @"
+    supermachine: no command given
+    hint: see supermachine --help
+    ");
+    insta::assert_snapshot!(refused("-x"), @"
+    supermachine: unknown flag: -x
+    hint: see supermachine --help
+    ");
+}
+
+#[test]
+fn words_to_come_are_refused_as_such() {
+    insta::assert_snapshot!(refused("attach web"), @"
+    supermachine: attach is not built yet
+    hint: see supermachine --help
+    ");
+    insta::assert_snapshot!(refused("snapshot create web"), @"
+    supermachine: snapshot is not built yet
+    hint: see supermachine --help
+    ");
+    for line in [
+        "attach",
+        "start",
+        "restart",
+        "rename",
+        "pause",
+        "unpause",
+        "inspect",
+        "stats",
+        "top",
+        "cp",
+        "load",
+        "build",
+        "warm",
+        "snapshot",
+        "fork",
+        "completion",
+    ] {
+        assert!(
+            refused(line).starts_with(&format!("supermachine: {line} is not built yet\n")),
+            "{line}"
+        );
+    }
+    insta::assert_snapshot!(refused("run -it alpine"), @"
+    supermachine: run: -t is not built yet
+    hint: see supermachine run --help
+    ");
+    for flag in [
+        "-t",
+        "--tty",
+        "-v",
+        "--volume",
+        "-p",
+        "--publish",
+        "--egress",
+        "--secret",
+        "--snapshot",
+        "--cold-boot",
+    ] {
+        for line in [
+            format!("run {flag} alpine"),
+            format!("run {flag}=x alpine"),
+            format!("run --rm {flag} x alpine"),
+        ] {
+            assert!(
+                refused(&line)
+                    .starts_with(&format!("supermachine: run: {flag} is not built yet\n")),
+                "{line}: {}",
+                refused(&line)
+            );
+        }
+    }
+    insta::assert_snapshot!(refused("exec -it web sh"), @"
+    supermachine: exec: -t is not built yet
+    hint: see supermachine exec --help
+    ");
+}
+
+#[test]
+fn of_a_flag_given_twice_the_last_one_counts() {
+    let Ok(Parsed::Line(Line {
+        command: Command::Run(run),
+        ..
+    })) = parsed("run --rm --name a --rm --name b alpine")
+    else {
+        panic!("not a run");
+    };
+    assert_eq!((run.name.as_deref(), run.rm), (Some("b"), true));
+}
+
+#[test]
+fn arguments_need_not_be_text_where_the_guest_takes_bytes() {
+    use std::os::unix::ffi::OsStringExt;
+    let mut line = words("run -e");
+    line.extend([
+        OsString::from_vec(b"A=\xff".to_vec()),
+        "alpine".into(),
+        OsString::from_vec(b"\xfe".to_vec()),
+    ]);
+    assert!(matches!(parse(&line), Ok(Parsed::Line(_))));
+    let mut line = words("rm");
+    line.push(OsString::from_vec(b"\xff".to_vec()));
+    assert_eq!(
+        parse(&line).unwrap_err().message,
+        "rm: an argument is not valid UTF-8"
+    );
+}
+
+#[test]
+fn no_words_and_help_show_the_same_screen() {
+    assert_eq!(help(""), help("-h"));
+    assert!(help("--help").contains("exit code of its workload"));
+    assert_eq!(
+        help("--version"),
+        format!("supermachine {}\n", supermachine::RELEASE)
+    );
+}
+
+#[test]
+fn the_first_screen_is_frozen() {
+    insta::assert_snapshot!(help(""), @"
+    Any OCI image as a hardware-isolated microVM
+
+    Usage: supermachine [OPTIONS] <COMMAND>
+
+    Commands:
+      run      Run a command of an image in a new VM
+      exec     Run a command in a running VM
+      ps       List VMs
+      logs     Print what a VM's workload wrote
+      stop     Ask workloads to end, and kill those that do not
+      kill     Send a signal to workloads, KILL unless told otherwise
+      wait     Wait until workloads have ended and print their exit codes
+      rm       Remove VMs that have ended, with their logs and disks
+      pull     Fetch an image into the store
+      images   List the images of the store
+      rmi      Remove images from the store
+      prune    Remove what no image and no VM needs
+      df       Show what takes up space
+      setup    Install the VMM and guest kernels for programs that embed the library
+      doctor   Check whether this host can run VMs
+      version  Print the release
+      help     Print this message or the help of the given subcommand(s)
+
+    Options:
+          --debug    Tell what is done, on standard error, and where the logs of the VMM are
+      -h, --help     Print help (see more with '--help')
+      -V, --version  Print version
+    ");
+}
+
+#[test]
+fn the_screen_of_run_is_frozen() {
+    insta::assert_snapshot!(help("run --help"), @"
+    Run a command of an image in a new VM
+
+    Usage: supermachine run [OPTIONS] IMAGE [COMMAND...]
+
+    Options:
+      -i, --interactive           Keep standard input open and pass it on
+      -d, --detach                Run in the background and print the VM's name
+          --rm                    Remove the VM when it has ended
+          --name <NAME>           Name of the VM; one is made up otherwise
+      -e, --env <KEY[=VALUE]>     Set a variable; without a value, pass on our own
+          --env-file <FILE>       Read variables from a file, one KEY=VALUE a line
+      -u, --user <USER[:GROUP]>   Run as this user or uid, and group or gid
+      -w, --workdir <DIR>         Start in this directory; it is made if missing
+      -h, --hostname <NAME>       Host name inside the VM
+          --entrypoint <PROGRAM>  Replace the entrypoint of the image, and drop its command
+      -m, --memory <SIZE>         Memory of the workload, like 512M or 2G [default: 512M]
+          --cpus <N>              Number of virtual CPUs [default: 1]
+          --disk-size <SIZE>      Size of the writable disk [default: 10G]
+          --network <MODE>        Network of the VM: none
+          --pull <WHEN>           When to fetch the image: missing, always or never [default: missing]
+          --platform <OS/ARCH>    Choose this platform of the image, like linux/amd64
+          --timeout <TIME>        End the workload after this long, like 30s, 5m or 1h; the exit code is
+                                  124
+          --init[=<BOOL>]         Run the workload under a small init; --init=false makes it PID 1
+                                  [default: true]
+          --help                  Print help
+          --debug                 Tell what is done, on standard error, and where the logs of the VMM
+                                  are
+
+    IMAGE is a name as Docker resolves it (alpine, ghcr.io/org/app:1.2, name@sha256:...), oci:DIR[:TAG],
+    oci-archive:FILE, docker-archive:FILE or rootfs:DIR.
+    ");
+    assert_eq!(help("help run"), help("run --help"));
+}
+
+#[test]
+fn the_other_screens_are_frozen() {
+    insta::assert_snapshot!(help("exec --help"), @"
+    Run a command in a running VM
+
+    Usage: supermachine exec [OPTIONS] NAME COMMAND...
+
+    Options:
+      -i, --interactive          Keep standard input open and pass it on
+      -e, --env <KEY[=VALUE]>    Set a variable; without a value, pass on our own
+      -u, --user <USER[:GROUP]>  Run as this user or uid, and group or gid
+      -w, --workdir <DIR>        Run in this directory; it is made if missing
+          --debug                Tell what is done, on standard error, and where the logs of the VMM are
+      -h, --help                 Print help
+    ");
+    insta::assert_snapshot!(help("stop --help"), @"
+    Ask workloads to end, and kill those that do not
+
+    Usage: supermachine stop [OPTIONS] <NAME>...
+
+    Arguments:
+      <NAME>...  The VMs
+
+    Options:
+      -t, --time <TIME>      How long to wait before killing, in seconds or like 5m [default: what the
+                             VM was started with, 10 s]
+      -s, --signal <SIGNAL>  Send this signal instead of the image's
+          --debug            Tell what is done, on standard error, and where the logs of the VMM are
+      -h, --help             Print help
+    ");
+    insta::assert_snapshot!(help("ps -h"), @"
+    List VMs
+
+    Usage: supermachine ps [OPTIONS]
+
+    Options:
+      -a, --all       Those that have ended too
+      -q, --quiet     Names only
+          --no-trunc  Do not shorten columns
+          --json      Print JSON for programs
+          --debug     Tell what is done, on standard error, and where the logs of the VMM are
+      -h, --help      Print help
+    ");
+    insta::assert_snapshot!(help("logs -h"), @"
+    Print what a VM's workload wrote
+
+    Usage: supermachine logs [OPTIONS] <NAME>
+
+    Arguments:
+      <NAME>  The VM
+
+    Options:
+      -f, --follow  Wait for more until the VM has ended
+          --debug   Tell what is done, on standard error, and where the logs of the VMM are
+      -h, --help    Print help
+    ");
+}

@@ -1,0 +1,74 @@
+//! Words that belong to the design and do not work yet. They are refused by name: a flag that is ignored,
+//! or a word that nobody seems to know, misleads.
+
+/// Commands to come.
+const COMMANDS: &[&str] = &[
+    "attach",
+    "build",
+    "completion",
+    "cp",
+    "create",
+    "fork",
+    "inspect",
+    "load",
+    "login",
+    "logout",
+    "pause",
+    "port",
+    "push",
+    "rename",
+    "restart",
+    "save",
+    "snapshot",
+    "start",
+    "stats",
+    "tag",
+    "top",
+    "unpause",
+    "update",
+    "warm",
+];
+
+/// Commands to come, by what they are called when they are asked for.
+pub fn is_command(word: &str) -> bool {
+    COMMANDS.contains(&word)
+}
+
+/// Flags to come, by command.
+pub fn is_flag(command: &str, flag: &str) -> bool {
+    let flags: &[&str] = match command {
+        "run" => &[
+            "-t",
+            "--tty",
+            "-v",
+            "--volume",
+            "--mount",
+            "--tmpfs",
+            "-p",
+            "--publish",
+            "-P",
+            "--publish-all",
+            "--egress",
+            "--secret",
+            "--snapshot",
+            "--cold-boot",
+            "--restart",
+            "--stop-signal",
+            "--stop-timeout",
+            "--shm-size",
+            "--dns",
+            "--add-host",
+            "--label",
+            "-l",
+            "--keep-on-failure",
+        ],
+        "exec" => &["-t", "--tty", "-d", "--detach", "--env-file"],
+        "logs" => &["-t", "--timestamps", "-n", "--tail", "--since", "--until"],
+        "ps" => &["--filter", "--format"],
+        "images" => &["--filter", "--format"],
+        "prune" => &["-a", "--all"],
+        "rmi" => &["-f", "--force"],
+        _ => &[],
+    };
+    flags.contains(&flag)
+}

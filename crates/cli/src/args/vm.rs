@@ -1,0 +1,120 @@
+//! Commands about VMs that exist.
+
+use super::Json;
+use clap::Args;
+use std::ffi::OsString;
+
+/// `exec`
+#[derive(Debug, Args)]
+#[command(
+    args_override_self = true,
+    override_usage = "supermachine exec [OPTIONS] NAME COMMAND..."
+)]
+pub struct Exec {
+    /// Keep standard input open and pass it on
+    #[arg(short, long)]
+    pub interactive: bool,
+
+    /// Set a variable; without a value, pass on our own
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub env: Vec<OsString>,
+
+    /// Run as this user or uid, and group or gid
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<OsString>,
+
+    /// Run in this directory; it is made if missing
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<OsString>,
+
+    /// The VM, then the program and its arguments
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_names = ["NAME", "COMMAND"], hide = true)]
+    pub name_and_command: Vec<OsString>,
+}
+
+/// `ps`
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// Those that have ended too
+    #[arg(short, long)]
+    pub all: bool,
+
+    /// Names only
+    #[arg(short, long, conflicts_with = "json")]
+    pub quiet: bool,
+
+    /// Do not shorten columns
+    #[arg(long)]
+    pub no_trunc: bool,
+
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// `logs`
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Wait for more until the VM has ended
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// The VM
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// `stop`
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct Stop {
+    /// How long to wait before killing, in seconds or like 5m [default: what the VM was started with, 10 s]
+    #[arg(short, long, value_name = "TIME", allow_negative_numbers = true)]
+    pub time: Option<String>,
+
+    /// Send this signal instead of the image's
+    #[arg(short, long, value_name = "SIGNAL", allow_negative_numbers = true)]
+    pub signal: Option<String>,
+
+    /// The VMs
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// `kill`
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct Kill {
+    /// Signal to send, by name or number
+    #[arg(
+        short,
+        long,
+        value_name = "SIGNAL",
+        default_value = "KILL",
+        allow_negative_numbers = true
+    )]
+    pub signal: String,
+
+    /// The VMs
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// `wait`
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// The VMs
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// `rm`
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Kill those that run first
+    #[arg(short, long)]
+    pub force: bool,
+
+    /// The VMs
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+}

@@ -1,0 +1,47 @@
+//! What each command does: its words are resolved into the library's types first, and then it acts.
+
+mod df;
+mod doctor;
+mod each;
+mod exec;
+mod image;
+mod images;
+mod kill;
+mod logs;
+mod process;
+mod prune;
+mod ps;
+mod pull;
+mod rm;
+mod rmi;
+mod run;
+mod setup;
+mod stop;
+mod supervise;
+mod version;
+mod wait;
+
+use crate::args::Command;
+
+/// Carries a command out and gives the exit code.
+pub fn carry_out(command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Run(args) => run::carry_out(*args),
+        Command::Exec(args) => exec::carry_out(args),
+        Command::Ps(args) => ps::carry_out(&args),
+        Command::Logs(args) => logs::carry_out(&args),
+        Command::Stop(args) => stop::carry_out(&args),
+        Command::Kill(args) => kill::carry_out(&args),
+        Command::Wait(args) => wait::carry_out(&args),
+        Command::Rm(args) => rm::carry_out(&args),
+        Command::Pull(args) => pull::carry_out(&args),
+        Command::Images(args) => images::carry_out(&args),
+        Command::Rmi(args) => rmi::carry_out(&args),
+        Command::Prune(args) => prune::carry_out(&args),
+        Command::Df(args) => df::carry_out(&args),
+        Command::Setup(args) => setup::carry_out(&args),
+        Command::Doctor(args) => doctor::carry_out(&args),
+        Command::Version(args) => version::carry_out(&args),
+        Command::Supervise => supervise::carry_out(),
+    }
+}

@@ -1,0 +1,85 @@
+//! `prune`
+
+use crate::args;
+use crate::exit_code;
+use crate::output::{json, stdout, units};
+use serde::Serialize;
+use supermachine::Runtime;
+use supermachine::images::{PruneScope, Reclaimed};
+
+/// Removes images without a name, and layers and half-done work that no image needs.
+pub fn carry_out(args: &args::Prune) -> anyhow::Result<u8> {
+    let store = Runtime::new()?.store()?;
+    let reclaimed = store
+        .prune(PruneScope::Dangling)
+        .map_err(supermachine::Error::from)?;
+    if args.json.json {
+        json::print(&Json::from(&reclaimed))?;
+    } else {
+        stdout::write(text(&reclaimed).as_bytes())?;
+    }
+    Ok(exit_code::SUCCESS)
+}
+
+/// The contract with programs: fields are added, never renamed or removed.
+#[derive(Serialize)]
+struct Json {
+    images: Vec<String>,
+    layers: usize,
+    roots: usize,
+    unfinished: usize,
+    bytes: u64,
+}
+
+impl From<&Reclaimed> for Json {
+    fn from(reclaimed: &Reclaimed) -> Self {
+        Self {
+            images: reclaimed.images.iter().map(ToString::to_string).collect(),
+            layers: reclaimed.layers,
+            roots: reclaimed.roots,
+            unfinished: reclaimed.stale,
+            bytes: reclaimed.bytes,
+        }
+    }
+}
+
+fn text(reclaimed: &Reclaimed) -> String {
+    let images: String = reclaimed
+        .images
+        .iter()
+        .map(|digest| format!("Deleted: {digest}\n"))
+        .collect();
+    format!("{images}Reclaimed: {}\n", units::size(reclaimed.bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_screen_and_the_json_are_frozen() {
+        let digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+        let reclaimed = Reclaimed {
+            images: vec![digest],
+            layers: 3,
+            roots: 1,
+            stale: 2,
+            bytes: 12_345_678,
+        };
+        insta::assert_snapshot!(text(&reclaimed), @"
+        Deleted: sha256:abababababababababababababababababababababababababababababababab
+        Reclaimed: 12.3MB
+        ");
+        insta::assert_snapshot!(json::render(&Json::from(&reclaimed)).unwrap(), @r#"
+        {
+          "images": [
+            "sha256:abababababababababababababababababababababababababababababababab"
+          ],
+          "layers": 3,
+          "roots": 1,
+          "unfinished": 2,
+          "bytes": 12345678
+        }
+        "#);
+    }
+}

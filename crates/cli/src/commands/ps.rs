@@ -1,0 +1,174 @@
+//! `ps`
+
+use crate::args;
+use crate::exit_code;
+use crate::output::table::{Table, shortened};
+use crate::output::{json, stdout, time};
+use serde::Serialize;
+use std::time::SystemTime;
+use supermachine::{ExitStatus, Runtime, Signal, VmStatus, VmSummary, rfc3339};
+
+/// Characters of a column that may be long.
+const WIDTH: usize = 36;
+
+/// Lists VMs.
+pub fn carry_out(args: &args::Ps) -> anyhow::Result<u8> {
+    let mut vms: Vec<_> = Runtime::new()?.vms()?.into_iter().map(Row::from).collect();
+    vms.retain(|vm| args.all || vm.status.is_live());
+    if args.json.json {
+        json::print(&vms.iter().map(Json::from).collect::<Vec<_>>())?;
+    } else if args.quiet {
+        stdout::write(
+            vms.iter()
+                .map(|vm| format!("{}\n", vm.name))
+                .collect::<String>()
+                .as_bytes(),
+        )?;
+    } else {
+        let widths = if args.no_trunc { usize::MAX } else { WIDTH };
+        stdout::write(table(&vms, widths, SystemTime::now()).as_bytes())?;
+    }
+    Ok(exit_code::SUCCESS)
+}
+
+/// What is shown of a VM.
+#[derive(Debug, Clone)]
+struct Row {
+    name: String,
+    id: String,
+    image: String,
+    image_digest: String,
+    command: Vec<String>,
+    created: SystemTime,
+    status: VmStatus,
+    memory: u64,
+    cpus: u8,
+    warnings: Vec<String>,
+}
+
+impl From<VmSummary> for Row {
+    fn from(vm: VmSummary) -> Self {
+        Self {
+            name: vm.name,
+            id: vm.id,
+            image: vm.image,
+            image_digest: vm.image_digest,
+            command: vm.command,
+            created: vm.created,
+            status: vm.status,
+            memory: vm.memory,
+            cpus: vm.cpus,
+            warnings: vm.warnings,
+        }
+    }
+}
+
+/// The contract with programs: fields are added, never renamed or removed.
+#[derive(Serialize)]
+struct Json<'a> {
+    name: &'a str,
+    id: &'a str,
+    image: &'a str,
+    image_digest: &'a str,
+    command: &'a [String],
+    created: String,
+    /// `starting`, `running`, `exited`, `stopped`, `failed` or `crashed`.
+    state: &'static str,
+    started: Option<String>,
+    ended: Option<String>,
+    exit_code: Option<i32>,
+    timed_out: bool,
+    out_of_memory: bool,
+    error: Option<&'a str>,
+    memory: u64,
+    cpus: u8,
+    warnings: &'a [String],
+}
+
+impl<'a> From<&'a Row> for Json<'a> {
+    fn from(vm: &'a Row) -> Self {
+        let mut json = Self {
+            name: &vm.name,
+            id: &vm.id,
+            image: &vm.image,
+            image_digest: &vm.image_digest,
+            command: &vm.command,
+            created: rfc3339(vm.created),
+            state: state(&vm.status),
+            started: None,
+            ended: None,
+            exit_code: vm.status.exit_code(),
+            timed_out: false,
+            out_of_memory: false,
+            error: None,
+            memory: vm.memory,
+            cpus: vm.cpus,
+            warnings: &vm.warnings,
+        };
+        match &vm.status {
+            VmStatus::Running { since } => json.started = Some(rfc3339(*since)),
+            VmStatus::Exited { exit, at } => {
+                json.ended = Some(rfc3339(*at));
+                (json.timed_out, json.out_of_memory) = (exit.timed_out, exit.out_of_memory);
+            }
+            VmStatus::Stopped { at } => json.ended = Some(rfc3339(*at)),
+            VmStatus::Failed { message, at } => {
+                (json.ended, json.error) = (Some(rfc3339(*at)), Some(message.as_str()))
+            }
+            _ => {}
+        }
+        json
+    }
+}
+
+const fn state(status: &VmStatus) -> &'static str {
+    match status {
+        VmStatus::Starting => "starting",
+        VmStatus::Running { .. } => "running",
+        VmStatus::Exited { .. } => "exited",
+        VmStatus::Stopped { .. } => "stopped",
+        VmStatus::Failed { .. } => "failed",
+        VmStatus::Crashed => "crashed",
+        _ => "unknown",
+    }
+}
+
+fn table(vms: &[Row], width: usize, now: SystemTime) -> String {
+    let mut table = Table::new(["NAME", "IMAGE", "COMMAND", "CREATED", "STATUS"]);
+    for vm in vms {
+        table.row([
+            vm.name.clone(),
+            shortened(&vm.image, width),
+            shortened(&vm.command.join(" "), width),
+            time::ago(vm.created, now),
+            shortened(&status(&vm.status, now), width.saturating_mul(2)),
+        ]);
+    }
+    table.render()
+}
+
+fn status(status: &VmStatus, now: SystemTime) -> String {
+    match status {
+        VmStatus::Starting => "Starting".to_owned(),
+        VmStatus::Running { since } => format!("Up {}", time::rough(time::since(*since, now))),
+        VmStatus::Exited { exit, at } => {
+            let end = match exit.status {
+                _ if exit.timed_out => "Timed out".to_owned(),
+                _ if exit.out_of_memory => "Out of memory".to_owned(),
+                ExitStatus::Code(code) => format!("Exited ({code})"),
+                ExitStatus::Signal(number) => match Signal::try_from(number) {
+                    Ok(signal) => format!("Killed ({signal})"),
+                    Err(_) => format!("Killed ({number})"),
+                },
+            };
+            format!("{end} {}", time::ago(*at, now))
+        }
+        VmStatus::Stopped { at } => format!("Stopped {}", time::ago(*at, now)),
+        VmStatus::Failed { message, at } => format!("Failed {}: {message}", time::ago(*at, now)),
+        VmStatus::Crashed => "Crashed".to_owned(),
+        _ => "Unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! `run`
+
+mod plan;
+
+use super::image;
+use super::process::{Streams, attend};
+use crate::args;
+use crate::exit_code;
+use crate::output::stdout;
+use crate::signals::Relay;
+use crate::streams::Readers;
+use anyhow::Context;
+use plan::{Mode, Plan};
+use std::sync::Arc;
+use supermachine::detached::{self, Launcher};
+use supermachine::{Image, Runtime, Vm, VmConfig};
+
+/// Fetches the image if need be, starts a VM, and stays with it unless it is detached.
+pub fn carry_out(args: args::Run) -> anyhow::Result<u8> {
+    let plan = Plan::resolve(args)?;
+    let runtime = Runtime::new()?;
+    let relay = Relay::start().context("cannot receive signals")?;
+    let Some(image) = image::obtain(&runtime, &plan.image, &relay)? else {
+        return Ok(relay.interrupted().unwrap_or(exit_code::OURS));
+    };
+    relay.remembers();
+    match plan.mode {
+        Mode::Foreground => foreground(&runtime, &image, &plan.config, &relay),
+        Mode::Detached => background(&runtime, &image, &plan.config, &relay),
+    }
+}
+
+fn foreground(
+    runtime: &Runtime,
+    image: &Image,
+    config: &VmConfig,
+    relay: &Relay,
+) -> anyhow::Result<u8> {
+    let mut vm = image.start(config)?;
+    tell_start(runtime, &vm);
+    if let Some(code) = relay.interrupted() {
+        vm.kill()?;
+        return Ok(code);
+    }
+    let output = Readers {
+        stdout: vm.take_stdout(),
+        stderr: vm.take_stderr(),
+    };
+    let streams = Streams {
+        stdin: vm.take_stdin(),
+        output,
+    };
+    let vm = Arc::new(vm);
+    let ended = attend(&vm, streams, relay, Vm::wait);
+    // Nobody else holds it: the threads of the outputs are gone, and the relay has let go.
+    match Arc::into_inner(vm).map(Vm::close) {
+        Some(Err(error)) if ended.is_ok() => Err(error.into()),
+        _ => ended,
+    }
+}
+
+fn background(
+    runtime: &Runtime,
+    image: &Image,
+    config: &VmConfig,
+    relay: &Relay,
+) -> anyhow::Result<u8> {
+    // Not the path of the program: it may be replaced while we run, by an upgrade.
+    let launcher = Launcher {
+        program: "/proc/self/exe".into(),
+        args: vec!["supervise".into()],
+    };
+    let vm = detached::start(image, config, &launcher)?;
+    tell_start(runtime, &vm);
+    if let Some(code) = relay.interrupted() {
+        runtime.kill_and_remove_vm(vm.id())?;
+        return Ok(code);
+    }
+    stdout::line(vm.name()).map(|()| exit_code::SUCCESS)
+}
+
+fn tell_start(runtime: &Runtime, vm: &Vm) {
+    let record = runtime.home().join("vms").join(vm.id());
+    tracing::info!(name = vm.name(), logs = %record.display(), "the VM runs; console and vmm.log are in its record");
+    if let Some(timings) = vm.timings() {
+        tracing::debug!(?timings, "started");
+    }
+}

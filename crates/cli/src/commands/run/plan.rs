@@ -1,0 +1,187 @@
+//! The words of `run`, resolved.
+
+use crate::args::{self, Refusal};
+use crate::commands::image::Wanted;
+use crate::commands::process::refuse;
+use crate::{durations, environment, sizes};
+use anyhow::Context;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use supermachine::images::PullPolicy;
+use supermachine::{MainOutput, MainStdin, Memory, Retention, VmConfig};
+
+/// Who stays with the VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// This process.
+    Foreground,
+    /// A supervisor of its own.
+    Detached,
+}
+
+/// Everything `run` needs to know.
+#[derive(Debug)]
+pub struct Plan {
+    pub image: Wanted,
+    pub config: VmConfig,
+    pub mode: Mode,
+}
+
+impl Plan {
+    pub fn resolve(mut args: args::Run) -> anyhow::Result<Self> {
+        let command = args.image_and_command.split_off(1);
+        let image = image(&args)?;
+        let mode = if args.detach {
+            Mode::Detached
+        } else {
+            Mode::Foreground
+        };
+        if args.detach && args.interactive {
+            let hint = "use `exec -i` for a process with input in a VM that runs detached";
+            return Err(refusal("run: -i together with -d is not built yet", hint).into());
+        }
+        let config = command_of(VmConfig::new(), &args, command);
+        let config = size_of(config, &args)?;
+        let config = streams_of(config, &args, mode);
+        let config = process_of(config, args)?;
+        Ok(Self {
+            image,
+            config,
+            mode,
+        })
+    }
+}
+
+fn refusal(message: &str, hint: &str) -> Refusal {
+    Refusal {
+        message: message.to_owned(),
+        hint: Some(hint.to_owned()),
+    }
+}
+
+fn image(args: &args::Run) -> anyhow::Result<Wanted> {
+    let word = args
+        .image_and_command
+        .first()
+        .map_or(OsStr::new(""), OsString::as_os_str);
+    let policy = match args.pull {
+        args::PullPolicy::Missing => PullPolicy::Missing,
+        args::PullPolicy::Always => PullPolicy::Always,
+        args::PullPolicy::Never => PullPolicy::Never,
+    };
+    let text = word
+        .to_str()
+        .with_context(|| format!("the image reference {word:?} is not valid UTF-8"))?;
+    Wanted::resolve(text, args.platform.as_deref(), policy)
+}
+
+fn command_of(config: VmConfig, args: &args::Run, command: Vec<OsString>) -> VmConfig {
+    let config = config.run_image();
+    let config = match &args.entrypoint {
+        Some(program) => config.entrypoint([program]),
+        None => config,
+    };
+    if command.is_empty() {
+        config
+    } else {
+        config.args(command)
+    }
+}
+
+fn size_of(mut config: VmConfig, args: &args::Run) -> anyhow::Result<VmConfig> {
+    if let Some(text) = &args.memory {
+        let bytes = sizes::parse(text).map_err(|error| refuse("--memory", text, error))?;
+        config = config
+            .memory(Memory::from_bytes(bytes).map_err(|error| refuse("--memory", text, error))?);
+    }
+    if let Some(text) = &args.disk_size {
+        config = config
+            .disk_size(sizes::parse(text).map_err(|error| refuse("--disk-size", text, error))?);
+    }
+    if let Some(text) = &args.cpus {
+        config = config.cpus(cpus(text)?);
+    }
+    if let Some(text) = &args.timeout {
+        config = config.timeout(
+            durations::parse_positive(text).map_err(|error| refuse("--timeout", text, error))?,
+        );
+    }
+    Ok(config)
+}
+
+/// A VM has whole CPUs.
+fn cpus(text: &str) -> Result<u8, Refusal> {
+    match text.parse() {
+        Ok(count @ 1..) => Ok(count),
+        _ => Err(refuse(
+            "--cpus",
+            text,
+            "a VM has a whole number of CPUs, 1 at least",
+        )),
+    }
+}
+
+fn streams_of(config: VmConfig, args: &args::Run, mode: Mode) -> VmConfig {
+    let stdin = if args.interactive {
+        MainStdin::Stream
+    } else {
+        MainStdin::Null
+    };
+    let output = if mode == Mode::Foreground {
+        MainOutput::Stream
+    } else {
+        MainOutput::LogOnly
+    };
+    let retention = if args.rm {
+        Retention::Remove
+    } else {
+        Retention::Keep
+    };
+    config.stdin(stdin).output(output).retention(retention)
+}
+
+fn process_of(mut config: VmConfig, args: args::Run) -> anyhow::Result<VmConfig> {
+    match args.network.as_deref() {
+        None | Some("none") => {}
+        Some(mode) => {
+            let message = format!("run: --network {mode} is not built yet");
+            return Err(refusal(
+                &message,
+                "only --network none works, and it is the default until then",
+            )
+            .into());
+        }
+    }
+    for (name, value) in
+        environment::gather(&args.env_file, &args.env, &|name| std::env::var_os(name))?
+    {
+        config = config.env(name, value);
+    }
+    for (value, set) in [
+        (
+            args.name,
+            VmConfig::name as fn(VmConfig, String) -> VmConfig,
+        ),
+        (args.hostname, VmConfig::hostname),
+    ] {
+        if let Some(value) = value {
+            config = set(config, value);
+        }
+    }
+    // Docker takes an empty user and an empty directory for none.
+    let given = |value: Option<OsString>| value.filter(|value| !value.as_bytes().is_empty());
+    if let Some(user) = given(args.user) {
+        config = config.user(user);
+    }
+    if let Some(dir) = given(args.workdir) {
+        config = config.workdir(dir);
+    }
+    Ok(if args.init {
+        config
+    } else {
+        config.without_init()
+    })
+}
+
+#[cfg(test)]
+mod tests;
