@@ -55,12 +55,23 @@ pub enum Command {
 pub struct Disk {
     /// Slot number.
     pub slot: u8,
-    /// Whether the guest may write. Fixed per slot at boot: the root is read-only, the others are not.
-    pub writable: bool,
+    /// What the guest may do with it.
+    pub mode: DiskMode,
     /// Bytes each piece contributes, multiples of 512; a file may be longer than what it contributes.
     pub pieces: Vec<u64>,
     /// More pieces follow in another `SetDisk` of the same slot.
     pub more: bool,
+}
+
+/// What a guest may do with a disk, and what becomes of what it wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskMode {
+    /// Read. The only mode of the root's slot.
+    ReadOnly,
+    /// Write; a flush by the guest reaches the host's disk before it is answered.
+    Durable,
+    /// Write; the disk goes when the VM goes, so a flush has nothing to protect and is answered at once.
+    Volatile,
 }
 
 /// What to boot.

@@ -8,7 +8,7 @@ use crate::gate::Gate;
 use crate::os::{Poller, Watch};
 use crate::slot::{Backplane, Plugged, SlotInterrupt};
 use devices::virtio::blk::{Access, Block, FileDisk, Piece};
-use proto::control::{Disk, Event, Step};
+use proto::control::{Disk, DiskMode, Event, Step};
 use proto::guest::disk;
 use std::fs::File;
 use std::io;
@@ -22,6 +22,7 @@ type BlockDevice = Block<FileDisk>;
 #[derive(Default)]
 pub struct DiskSet {
     pieces: [Vec<Piece>; disk::COUNT as usize],
+    volatile: [bool; disk::COUNT as usize],
     unfinished: Option<u8>,
 }
 
@@ -32,7 +33,7 @@ impl DiskSet {
         if disk.slot >= disk::COUNT {
             return refuse(format!("there is no disk slot {}", disk.slot));
         }
-        if disk.writable != (disk.slot != disk::ROOT) {
+        if (disk.mode == DiskMode::ReadOnly) != (disk.slot == disk::ROOT) {
             return refuse(format!("disk slot {} has its access fixed", disk.slot));
         }
         if disk.pieces.len() != files.len() {
@@ -50,6 +51,7 @@ impl DiskSet {
             file: File::from(file),
             len,
         }));
+        self.volatile[usize::from(disk.slot)] = disk.mode == DiskMode::Volatile;
         self.unfinished = disk.more.then_some(disk.slot);
         Ok((!disk.more).then_some(disk.slot))
     }
@@ -59,9 +61,15 @@ impl DiskSet {
         if pieces.is_empty() {
             return Ok(None);
         }
-        FileDisk::new(pieces).map(Some).map_err(|error| {
+        let disk = FileDisk::new(pieces).map_err(|error| {
             VmmError::new(Step::Device, format!("disk {slot} cannot be used: {error}"))
-        })
+        })?;
+        let volatile = self.volatile[usize::from(slot)];
+        Ok(Some(if volatile {
+            disk.ignoring_flushes()
+        } else {
+            disk
+        }))
     }
 }
 

@@ -16,10 +16,7 @@ impl SerialPort {
     /// A console that interrupts through `line` and writes to `log`.
     pub fn new(line: IrqLine, log: File) -> Self {
         let interrupt: Box<dyn Fn() + Send> = Box::new(move || line.trigger());
-        Self(Console::new(
-            interrupt,
-            BoundedLog::new(log, CONSOLE_LIMIT),
-        ))
+        Self(Console::new(interrupt, BoundedLog::new(log, CONSOLE_LIMIT)))
     }
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{CONSOLE, RESET, Vmm, kernel, print};
-use proto::control::{Command, Disk, End, Event, KernelFlavor, Step};
+use proto::control::{Command, Disk, DiskMode, End, Event, KernelFlavor, Step};
 
 /// Everything up to the end, which must be a failure of `step`; returns its message.
 fn failure(vmm: &Vmm, step: Step) -> String {
@@ -235,7 +235,7 @@ fn nonsense_and_messages_out_of_order_end_the_vmm_with_a_reason() {
     vmm.send(
         &Command::SetDisk(Disk {
             slot: 200,
-            writable: true,
+            mode: DiskMode::Durable,
             pieces: vec![],
             more: false,
         }),
@@ -247,7 +247,7 @@ fn nonsense_and_messages_out_of_order_end_the_vmm_with_a_reason() {
     vmm.send(
         &Command::SetDisk(Disk {
             slot: 1,
-            writable: true,
+            mode: DiskMode::Durable,
             pieces: vec![512],
             more: false,
         }),

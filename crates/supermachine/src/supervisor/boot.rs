@@ -5,7 +5,7 @@ use super::plan::{BootImage, Plan};
 use super::shared::Shared;
 use super::thread::Supervisor;
 use crate::assets::Assets;
-use crate::config::{MainOutput, VmConfig};
+use crate::config::{MainOutput, Retention, VmConfig};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::home::Home;
@@ -17,7 +17,7 @@ use crate::time::unix_nanos;
 use crate::vm::Timings;
 use crate::vmm::{VmmConnector, VmmError, VmmProcess};
 use image::root::RootImage;
-use proto::control::{Boot, Command, Event, VERSION};
+use proto::control::{Boot, Command, DiskMode, Event, VERSION};
 use proto::guest::disk;
 use proto::session::OutputStream;
 use std::fs::File;
@@ -66,7 +66,7 @@ pub(crate) fn start(
 
 /// Writes the end of a start that failed.
 fn abandon(entry: &mut Entry, error: &Error) {
-    let written = if entry.record.config.retention == crate::config::Retention::Remove {
+    let written = if entry.record.config.retention == Retention::Remove {
         entry.remove()
     } else {
         entry.record.state = State::Failed {
@@ -116,9 +116,13 @@ impl Starting {
             path: entry.dir.clone(),
             source,
         })?;
-        vmm.set_disk(disk::ROOT, false, &open_root(&image.root)?)?;
+        vmm.set_disk(disk::ROOT, DiskMode::ReadOnly, &open_root(&image.root)?)?;
         let scratch = scratch::create(home, &entry.dir.join(SCRATCH), config.disk_size)?;
-        vmm.set_disk(disk::SCRATCH, true, &[scratch])?;
+        let mode = match config.retention {
+            Retention::Remove => DiskMode::Volatile,
+            Retention::Keep => DiskMode::Durable,
+        };
+        vmm.set_disk(disk::SCRATCH, mode, &[scratch])?;
         boot(&vmm, assets, config, &console)?;
         Ok(Self {
             plan,

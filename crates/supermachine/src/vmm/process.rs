@@ -3,7 +3,7 @@
 use super::{VmmError, console};
 use crate::deadline::Deadline;
 use crate::packet::{self, PacketError};
-use proto::control::{Command as Order, Disk, End, Event, MAX_DESCRIPTORS, VERSION};
+use proto::control::{Command as Order, Disk, DiskMode, End, Event, MAX_DESCRIPTORS, VERSION};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
@@ -101,7 +101,7 @@ impl VmmProcess {
     pub(crate) fn set_disk(
         &self,
         slot: u8,
-        writable: bool,
+        mode: DiskMode,
         pieces: &[(File, u64)],
     ) -> Result<(), VmmError> {
         let mut chunks = pieces.chunks(MAX_DESCRIPTORS).peekable();
@@ -110,7 +110,7 @@ impl VmmProcess {
             let lens = chunk.iter().map(|(_, len)| *len).collect();
             let disk = Disk {
                 slot,
-                writable,
+                mode,
                 pieces: lens,
                 more: chunks.peek().is_some(),
             };

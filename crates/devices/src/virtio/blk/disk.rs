@@ -57,6 +57,14 @@ pub struct FileDisk<F = File> {
     /// Where on the disk each file's share ends.
     ends: Vec<u64>,
     scratch: Scratch,
+    flushes: Flushes,
+}
+
+/// Whether a guest's flush reaches the host's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flushes {
+    Honored,
+    Ignored,
 }
 
 impl<F: DiskFile> FileDisk<F> {
@@ -69,6 +77,7 @@ impl<F: DiskFile> FileDisk<F> {
             files: Vec::new(),
             ends: Vec::new(),
             scratch: Scratch::default(),
+            flushes: Flushes::Honored,
         };
         for (index, Piece { file, len }) in pieces.into_iter().enumerate() {
             if !len.is_multiple_of(SECTOR_SIZE) {
@@ -96,6 +105,14 @@ impl<F: DiskFile> FileDisk<F> {
             }
         }
         Ok(disk)
+    }
+
+    /// The same disk for a guest that does not outlive it: there is nothing a flush could protect, and each
+    /// costs a write to the host's disk (70 ms were measured at the end of a VM).
+    #[must_use]
+    pub const fn ignoring_flushes(mut self) -> Self {
+        self.flushes = Flushes::Ignored;
+        self
     }
 
     /// Splits `buffers`, which belong at `offset`, at the borders between files, and calls `step` with each
@@ -167,6 +184,9 @@ impl<F: DiskFile> Backend for FileDisk<F> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if self.flushes == Flushes::Ignored {
+            return Ok(());
+        }
         self.files
             .iter()
             .try_for_each(|file| file.file().sync_data())

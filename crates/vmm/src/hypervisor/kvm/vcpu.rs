@@ -19,8 +19,8 @@ pub struct VcpuKicker {
     immediate_exit: *const AtomicU8,
 }
 
-// SAFETY: the byte is only ever accessed atomically, and the kicker does not outlive the VM's vCPUs: both
-// live until the process ends (see `crate::vcpu`).
+// SAFETY: the byte is only ever accessed atomically, and whoever keeps a kicker keeps its vCPU at least as
+// long (`crate::vcpu::VcpuThreads` does, next to each other).
 unsafe impl Send for VcpuKicker {}
 // SAFETY: as above.
 unsafe impl Sync for VcpuKicker {}
@@ -28,7 +28,7 @@ unsafe impl Sync for VcpuKicker {}
 impl VcpuKicker {
     /// Sets or clears the request; a signal to the thread makes a running guest notice it.
     pub fn request_exit(&self, request: ExitRequest) {
-        // SAFETY: the pointer is into the vCPU's mapped `kvm_run`, which lives as long as the process.
+        // SAFETY: the pointer is into the vCPU's mapped `kvm_run`, which lives as long as the vCPU does.
         unsafe { &*self.immediate_exit }.store(request as u8, Ordering::SeqCst);
     }
 }
