@@ -1,5 +1,5 @@
 //! Which KVM is this? A software KVM runs the guest's kernel mode by emulation unless the guest uses the
-//! interface that KVM offers for it; only our `software-kvm` kernel does (docs/hosts.md).
+//! interface that KVM offers for it; only our `software-kvm` kernel does (guest-kernel/README.md).
 
 use super::{KvmError, missing_capabilities, vcpu::read_msr};
 use kvm_ioctls::{Kvm, VcpuFd};
