@@ -6,7 +6,7 @@ use crate::console;
 use crate::failure::{Context, failure};
 use crate::init::{BootError, Step, mounts::mount_on};
 use crate::process::{Plan, UserFiles};
-use crate::sys::{mount::Restrictions, process, signal, socket};
+use crate::sys::{fd, mount::Restrictions, process, signal, socket};
 use proto::frame::{Decoder, Header, Kind};
 use proto::session::{Failure, FailureKind, Process};
 use serde::{Deserialize, Serialize};
@@ -116,18 +116,19 @@ impl AsFd for Link {
 /// The whole life of the reaper.
 pub fn run(socket: OwnedFd) -> ! {
     console::report_panics("reaper");
-    let mut reaper = Reaper {
-        link: Link::new(socket),
-        users: UserFiles::default(),
-        workload: None,
-    };
-    match enter_namespace() {
-        Ok(()) => {}
+    let protection = match enter_namespace() {
+        Ok(protection) => protection,
         Err(error) => {
             console::fatal(&error.to_string());
             process::exit(console::REPORTED);
         }
-    }
+    };
+    let mut reaper = Reaper {
+        link: Link::new(socket),
+        users: UserFiles::default(),
+        workload: None,
+        protection,
+    };
     // The agent notices by itself when this process ends; the code tells it whether anyone was told why.
     match reaper.serve() {
         Ok(()) => process::exit(0),
@@ -139,7 +140,7 @@ pub fn run(socket: OwnedFd) -> ! {
 }
 
 /// What has to be mounted from inside to show the inside.
-fn enter_namespace() -> Result<(), BootError> {
+fn enter_namespace() -> Result<Protection, BootError> {
     process::enter_new_cgroup_namespace().step("enter a cgroup namespace")?;
     mount_on(c"proc", c"/proc", c"proc", Restrictions::DATA_ONLY, c"")
         .step("mount proc on /proc")?;
@@ -150,13 +151,41 @@ fn enter_namespace() -> Result<(), BootError> {
         Restrictions::DATA_ONLY,
         c"",
     )
-    .step("mount cgroup2 on /sys/fs/cgroup")
+    .step("mount cgroup2 on /sys/fs/cgroup")?;
+    let protection = Protection::open().step("open oom_score_adj")?;
+    protection
+        .protect()
+        .step("protect the reaper from the out-of-memory killer")?;
+    Ok(protection)
+}
+
+/// Keeps the out-of-memory killer away from this process: it is in the workload's cgroup, where the kernel
+/// looks for its victims, and its death would be everybody's.
+struct Protection {
+    score: OwnedFd,
+}
+
+impl Protection {
+    /// For this process.
+    fn open() -> io::Result<Self> {
+        fd::open(c"/proc/self/oom_score_adj", libc::O_WRONLY).map(|score| Self { score })
+    }
+
+    fn protect(&self) -> io::Result<()> {
+        fd::write_parameter(&self.score, b"-1000")
+    }
+
+    /// Children inherit what their parent has when they start, and a workload is fair game.
+    fn expose(&self) -> io::Result<()> {
+        fd::write_parameter(&self.score, b"0")
+    }
 }
 
 struct Reaper {
     link: Link,
     users: UserFiles,
     workload: Option<process::Pid>,
+    protection: Protection,
 }
 
 impl Reaper {
@@ -233,7 +262,11 @@ impl Reaper {
     fn start(&mut self, process: Process) -> Result<i32, Failure> {
         let stdio = self.stdio()?;
         let plan = Plan::new(process, &mut self.users, None)?;
-        let child = plan.spawn([stdio[0].as_fd(), stdio[1].as_fd(), stdio[2].as_fd()], None)?;
+        self.expose()?;
+        let result = plan.spawn([stdio[0].as_fd(), stdio[1].as_fd(), stdio[2].as_fd()], None);
+        // What protected it once does so again.
+        let _ = self.protection.protect();
+        let child = result?;
         self.workload = Some(child.pid);
         Ok(child.inner_pid)
     }
@@ -242,6 +275,7 @@ impl Reaper {
         let attempt = || {
             let stdio = self.stdio()?;
             let plan = Plan::new(process, &mut self.users, None)?;
+            self.expose()?;
             process::unshare_root()
                 .failing(FailureKind::System, || "leave the agent's root".into())?;
             Ok(plan.replace_self([stdio[0].as_fd(), stdio[1].as_fd(), stdio[2].as_fd()]))
@@ -249,6 +283,13 @@ impl Reaper {
         match attempt() {
             Ok(failure) | Err(failure) => failure,
         }
+    }
+
+    fn expose(&self) -> Result<(), Failure> {
+        let context = || "give the workload the usual out-of-memory score".into();
+        self.protection
+            .expose()
+            .failing(FailureKind::System, context)
     }
 
     fn stdio(&mut self) -> Result<[OwnedFd; 3], Failure> {

@@ -15,6 +15,8 @@ mod sessions;
 mod start;
 mod stop;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use crate::console;
@@ -84,6 +86,8 @@ struct Agent {
     /// The machine stays when the workload has ended.
     stay: bool,
     stopping: Stopping,
+    /// When to listen again, after a connection could not be taken.
+    accept_again: Option<Instant>,
     /// Kills for want of memory that have been told to the host.
     memory_kills_told: u64,
     /// Kills for want of memory that are some session's exit.
@@ -160,6 +164,7 @@ impl Agent {
             main: None,
             stay: false,
             stopping: Stopping::No,
+            accept_again: None,
             memory_kills_told: 0,
             memory_kills_attributed: 0,
             many_files: false,
@@ -174,9 +179,13 @@ impl Agent {
 
     /// The earliest moment at which something has to be done unasked.
     fn next_deadline(&self) -> Option<Instant> {
-        [self.schedule.first_deadline(), self.stopping.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.schedule.first_deadline(),
+            self.stopping.deadline(),
+            self.accept_again,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }

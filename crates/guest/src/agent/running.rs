@@ -5,9 +5,15 @@ use super::input::{Input, Written};
 use super::output::Output;
 use crate::sys::process::{self, Pid};
 use proto::frame::{HEADER_LEN, Kind, MAX_DATA};
+
 use proto::session::{Event, Exit, ExitStatus, OutputStream};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
+
+/// Output taken from a pipe at a time: whole pages of the pipe, and with the header in front no more than
+/// one vsock packet (64 KiB), because five bytes more would travel as a packet of their own.
+const CHUNK: usize = 60 << 10;
+const _: () = assert!(CHUNK <= MAX_DATA && HEADER_LEN + CHUNK <= 64 << 10);
 
 /// Whom signals go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +45,8 @@ pub struct Running {
     deadline: Option<Instant>,
     stdin: Option<Input>,
     outputs: [Output; 2],
+    /// The host has been told that it runs: output comes after that.
+    announced: bool,
     /// One of our signals killed it: then it was not the kernel for want of memory.
     killed: bool,
     timed_out: bool,
@@ -66,10 +74,16 @@ impl Running {
                 Output::new(Kind::Stdout, ends.stdout),
                 Output::new(Kind::Stderr, ends.stderr),
             ],
+            announced: false,
             killed: false,
             timed_out: false,
             exit: None,
         }
+    }
+
+    /// The host has been told that it runs.
+    pub const fn announce(&mut self) {
+        self.announced = true;
     }
 
     /// When it is killed.
@@ -154,10 +168,13 @@ impl Running {
                 Written::Closed => connection.queue(&Event::StdinClosed)?,
             }
         }
+        if !self.announced {
+            return Ok(false);
+        }
         for output in &mut self.outputs {
             connection.flush()?;
             if connection.is_flushed() && output.is_ready() {
-                let count = output.read(&mut frame[HEADER_LEN..HEADER_LEN + MAX_DATA]);
+                let count = output.read(&mut frame[HEADER_LEN..HEADER_LEN + CHUNK]);
                 if count > 0 {
                     connection.send_data(output.kind(), &mut frame[..HEADER_LEN + count])?;
                 }

@@ -10,11 +10,13 @@ use crate::reaper::{Report, exit_of};
 use crate::sys::epoll::{Happening, Interest};
 use crate::sys::socket::{self, Peer};
 use crate::sys::{process, signal};
-use proto::session::Event;
+use proto::session::{Event, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// Connections accepted before the open ones get their turn.
 const ACCEPTS: usize = 32;
+/// How long to leave the listener alone when a connection could not be taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 impl Agent {
     /// Serves until the machine is to end; an error is the reason why it cannot go on.
@@ -31,7 +33,7 @@ impl Agent {
             for happening in &happenings {
                 self.take_notice(*happening)?;
             }
-            self.keep_deadlines();
+            self.keep_deadlines()?;
             for _ in 0..self.schedule.turns() {
                 if let Some(id) = self.schedule.next_turn() {
                     self.give_turn(id);
@@ -49,15 +51,16 @@ impl Agent {
             .map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    fn keep_deadlines(&mut self) {
+    fn keep_deadlines(&mut self) -> Result<(), String> {
         if self.next_deadline().is_none() {
-            return;
+            return Ok(());
         }
         let now = Instant::now();
         while let Some(id) = self.schedule.next_expired(now) {
             self.time_out(id);
         }
         self.proceed_with_stop(now);
+        self.resume_accepting(now)
     }
 
     fn time_out(&mut self, id: SessionId) {
@@ -94,14 +97,35 @@ impl Agent {
             match socket::accept(&self.listener) {
                 Ok(Some(Peer::Host(socket))) => self.open_session(Session::new(socket))?,
                 Ok(Some(Peer::Stranger)) => {}
-                // Out of descriptors or memory: those who wait are served when others are done.
-                Ok(None) | Err(_) => break,
+                Ok(None) => break,
+                // Out of descriptors or memory. Those who wait stay where they are; asking again at once
+                // would only be a way to spin.
+                Err(_) => {
+                    self.epoll.remove(&self.listener);
+                    self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
+                    break;
+                }
             }
         }
         Ok(())
     }
 
+    fn resume_accepting(&mut self, now: Instant) -> Result<(), String> {
+        if self.accept_again.is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        self.accept_again = None;
+        self.epoll
+            .add(
+                &self.listener,
+                Interest::Readable,
+                Token::Listener.to_bits(),
+            )
+            .map_err(|error| format!("listen again: {error}"))
+    }
+
     fn open_session(&mut self, session: Session) -> Result<(), String> {
+        self.expect_many_files();
         let id = self.sessions.insert(session);
         let session = self.sessions.get(id).ok_or("a new session is gone")?;
         let token = Token::Session(id, Part::Connection).to_bits();
@@ -202,11 +226,18 @@ impl Agent {
     /// That is the workload's end if the workload has taken the reaper's place, and a disaster otherwise.
     fn reaper_ended(&mut self, ended: process::Ended) -> Result<(), String> {
         self.hear_reaper()?;
-        if self.workload != (Workload::Running { first: true }) {
-            return Err(format!(
-                "the reaper has ended ({:?})",
-                exit_of(ended.status)
-            ));
+        let asked_to = asked_to_end(exit_of(ended.status));
+        match self.workload {
+            Workload::Running { first: true } => {}
+            _ if !asked_to => {
+                return Err(format!(
+                    "the reaper has ended ({:?})",
+                    exit_of(ended.status)
+                ));
+            }
+            // Nothing can run in the namespace now, whoever wanted the machine to stay.
+            Workload::Running { first: false } => self.stay = false,
+            Workload::None | Workload::Ended { .. } => self.stopping = Stopping::Now,
         }
         self.workload_ended(ended.status, ended.max_rss_kib);
         Ok(())
@@ -295,6 +326,9 @@ impl Agent {
         if let Some(id) = self.main {
             if let Some(session) = self.sessions.get(id) {
                 session.tell(event);
+                if let (Event::Started { .. }, Some(running)) = (event, session.running()) {
+                    running.announce();
+                }
             }
             self.schedule(id);
         }
@@ -308,4 +342,10 @@ impl Agent {
             self.schedule(id);
         }
     }
+}
+
+/// Whether a program called reboot(2): in a PID namespace that kills the first process, with one signal for
+/// a restart and another for a halt.
+fn asked_to_end(status: ExitStatus) -> bool {
+    matches!(status, ExitStatus::Signal(libc::SIGHUP | libc::SIGINT))
 }

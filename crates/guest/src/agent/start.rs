@@ -105,7 +105,6 @@ impl Agent {
                 ));
             }
         }
-        self.expect_many_files();
         let timeout_ms = process.timeout_ms;
         let stdin = process.stdin;
         let plan = Plan::new(
@@ -116,15 +115,10 @@ impl Agent {
         let (started, ends, theirs) = self.open_streams(id, stdin)?;
         let child = plan.spawn(theirs.stdio(&self.null), Some(&self.cgroup))?;
         self.children.insert(child.pid, id);
-        self.attach(
-            id,
-            Running::new(
-                Target::Group(child.pid),
-                ends,
-                started,
-                deadline(started, timeout_ms),
-            ),
-        );
+        let deadline = deadline(started, timeout_ms);
+        let mut running = Running::new(Target::Group(child.pid), ends, started, deadline);
+        running.announce();
+        self.attach(id, running);
         if let Some(session) = self.sessions.get(id) {
             session.tell(&Event::Started {
                 pid: child.inner_pid,
@@ -176,7 +170,7 @@ impl Agent {
     }
 
     /// Raises our own limit of open files, once, when it could become short.
-    fn expect_many_files(&mut self) {
+    pub(super) fn expect_many_files(&mut self) {
         if !self.many_files && self.sessions.len() > MANY_SESSIONS {
             // Should it fail, the descriptors that cannot be made will say so.
             self.many_files =

@@ -2,7 +2,7 @@
 
 use super::mounts::mount_on;
 use super::{BootError, Step};
-use crate::sys::{fd, mount::Restrictions};
+use crate::sys::{fd, mount::Restrictions, system};
 use std::ffi::CStr;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -10,6 +10,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Where PID 1 sees all cgroups. The workload sees its own at /sys/fs/cgroup and nothing above.
 const HIERARCHY: &CStr = c"/cgroup";
+/// Memory that the workload never gets: our own processes have a megabyte each, the rest is what the kernel
+/// charges to nobody.
+const RESERVE: u64 = 16 << 20;
+
 const WORKLOAD: &str = "/cgroup/workload";
 /// Where an exec goes when the workload manages its cgroup itself: the kernel allows no process in a cgroup
 /// whose controllers are delegated further down.
@@ -46,9 +50,12 @@ impl Cgroup {
         })
     }
 
-    /// Holds the workload to this many bytes of memory.
-    pub fn limit_memory(&self, bytes: u64) -> io::Result<()> {
-        fd::write(&self.memory_max, bytes.to_string().as_bytes()).map(drop)
+    /// Holds the workload to this many bytes of memory, or to what leaves room for PID 1 and agent: when
+    /// memory runs out, the kernel then picks its victim in here and never one of ours.
+    pub fn limit_memory(&self, wanted: Option<u64>) -> io::Result<()> {
+        let most = system::memory()?.saturating_sub(RESERVE);
+        let bytes = wanted.map_or(most, |wanted| wanted.min(most));
+        fd::write_parameter(&self.memory_max, bytes.to_string().as_bytes())
     }
 
     /// How many processes the kernel has killed for want of memory so far.
@@ -65,7 +72,7 @@ impl Cgroup {
 
     /// Kills every process in it, the reaper included.
     pub fn kill_all(&self) -> io::Result<()> {
-        fd::write(&self.kill, b"1").map(drop)
+        fd::write_parameter(&self.kill, b"1")
     }
 
     /// The cgroup below, for a start that the kernel refused in this one.

@@ -13,6 +13,8 @@ const TABLE: &[(&CStr, &str)] = &[
     (c"/proc/sys/net/ipv4/ping_group_range", "0 4294967294"),
     // Databases and search engines refuse to start with the kernel's default of 65530.
     (c"/proc/sys/vm/max_map_count", "1048576"),
+    // Memory is the limit for processes, and so that a fork bomb leaves ids for the processes of the host.
+    (c"/proc/sys/kernel/pid_max", "4194304"),
     // The limit per process is enough; one for the machine only turns into odd errors.
     (c"/proc/sys/fs/file-max", "9223372036854775807"),
 ];
@@ -46,5 +48,5 @@ impl Ipv6 {
 }
 
 fn set(file: &OwnedFd, value: &str) -> io::Result<()> {
-    fd::write(file, value.as_bytes()).map(drop)
+    fd::write_parameter(file, value.as_bytes())
 }

@@ -49,11 +49,9 @@ impl Prepared {
                 .enable()
                 .failing(System, || "enable IPv6".into())?;
         }
-        if let Some(bytes) = machine.memory_limit {
-            cgroup.limit_memory(bytes).failing(System, || {
-                format!("limit the workload's memory to {bytes} bytes")
-            })?;
-        }
+        cgroup
+            .limit_memory(machine.memory_limit)
+            .failing(System, || "limit the workload's memory".into())?;
         let root = root::assemble(machine.upper)?;
         etc::write(machine)?;
         self.mounts.move_into_root()?;

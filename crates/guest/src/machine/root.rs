@@ -149,8 +149,16 @@ impl MountHandles {
 
 /// Moves a mount, making its mount point if the image has none that is a directory.
 fn move_to(handle: &OwnedFd, place: &CStr) -> io::Result<()> {
+    if leads_to_root(path(place)) {
+        make_mount_point(path(place))?;
+    }
     match mount::move_to(handle, place) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidInput
+            ) =>
+        {
             make_mount_point(path(place))?;
             mount::move_to(handle, place)
         }
@@ -158,7 +166,17 @@ fn move_to(handle: &OwnedFd, place: &CStr) -> io::Result<()> {
     }
 }
 
-/// A dangling symbolic link or a file in the place of a mount point goes.
+/// Whether a mount there would hide the whole image.
+fn leads_to_root(path: &Path) -> bool {
+    let identity = |path: &Path| {
+        fs::metadata(path)
+            .ok()
+            .map(|found| (found.dev(), found.ino()))
+    };
+    fs::read_link(path).is_ok() && identity(path) == identity(Path::new("/"))
+}
+
+/// A symbolic link that leads nowhere or to the root and a file in the place of a mount point goes.
 fn make_mount_point(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {

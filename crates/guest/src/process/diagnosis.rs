@@ -10,7 +10,8 @@ use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
 use std::path::Path;
 
 /// The kernel's limit for one argument or variable, its end marker included (MAX_ARG_STRLEN).
@@ -102,7 +103,12 @@ fn missing_interpreter(path: &Path, name: &str) -> String {
 
 /// The interpreter of a script or of a dynamically linked ELF file.
 fn interpreter(path: &Path) -> Option<Vec<u8>> {
-    let mut file = File::open(path).ok()?;
+    // Without waiting, in case the path has become a FIFO meanwhile.
+    let mut file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .ok()?;
     let mut start = [0; 256];
     let length = file.read(&mut start).ok()?;
     let start = &start[..length];

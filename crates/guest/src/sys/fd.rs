@@ -65,6 +65,14 @@ pub fn write(fd: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     check(count).map(isize::cast_unsigned)
 }
 
+/// Writes the whole contents of a kernel parameter: at the start, because the kernel ignores what is written
+/// behind it.
+pub fn write_parameter(fd: &impl AsFd, value: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel only reads `value`.
+    let count = unsafe { libc::pwrite(raw(fd), value.as_ptr().cast(), value.len(), 0) };
+    check(count).map(drop)
+}
+
 /// How many bytes a pipe holds.
 pub fn bytes_waiting(pipe: &impl AsFd) -> io::Result<usize> {
     let mut count: libc::c_int = 0;

@@ -147,6 +147,15 @@ pub fn exit_code_of(pid: Pid) -> i32 {
     libc::WEXITSTATUS(status)
 }
 
+/// The status of one child, if it has ended.
+#[cfg(test)]
+pub fn status_if_ended(pid: Pid) -> Option<i32> {
+    let mut status = 0;
+    // SAFETY: the kernel writes one int.
+    let answer = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
+    (answer == pid).then_some(status)
+}
+
 /// Signals one process.
 pub fn kill(pid: Pid, signal: i32) {
     // SAFETY: no memory is involved. A process that is gone is what the caller wanted or too late anyway.

@@ -51,6 +51,15 @@ pub fn set_umask(mask: libc::mode_t) {
     unsafe { libc::umask(mask) };
 }
 
+/// Bytes of memory the kernel has to give.
+pub fn memory() -> io::Result<u64> {
+    // SAFETY: sysinfo is integers only.
+    let mut info: libc::sysinfo = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one sysinfo.
+    check(unsafe { libc::sysinfo(&raw mut info) })?;
+    Ok(info.totalram * u64::from(info.mem_unit))
+}
+
 /// Writes every file system's pending data out.
 pub fn sync() {
     // SAFETY: cannot fail and touches no memory.

@@ -1,0 +1,223 @@
+//! A session with a real process behind it and a host in front of it, without a VM.
+
+use super::running::{Ended, Running, Target};
+use super::session::{Session, Turn};
+use super::streams;
+use super::token::Part;
+use crate::process::{Plan, UserFiles};
+use crate::reaper::exit_of;
+use crate::sys::{fd, process, signal, socket, would_block};
+use proptest::prelude::*;
+use proto::frame::{Decoder, Header, Kind};
+use proto::session::{
+    Control, Event, Exit, ExitStatus, OutputStream, Process, Request, RequestBody, WINDOW,
+};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+/// The host's side, as far as a test needs it.
+struct Host {
+    socket: OwnedFd,
+    decoder: Decoder,
+    /// Encoded frames that are still to be sent.
+    unsent: Vec<u8>,
+    input: Vec<u8>,
+    input_closed: bool,
+    credit: usize,
+    output: [Vec<u8>; 2],
+    exit: Option<Exit>,
+}
+
+impl Host {
+    fn new(socket: OwnedFd, input: Vec<u8>) -> Self {
+        Self {
+            socket,
+            decoder: Decoder::new(),
+            unsent: Vec::new(),
+            input,
+            input_closed: false,
+            credit: WINDOW as usize,
+            output: [Vec::new(), Vec::new()],
+            exit: None,
+        }
+    }
+
+    fn frame(&mut self, kind: Kind, payload: &[u8]) {
+        self.unsent
+            .extend_from_slice(&Header::new(kind, payload.len()).to_bytes());
+        self.unsent.extend_from_slice(payload);
+    }
+
+    fn request(&mut self, process: Process) {
+        let request = proto::encode(&Request::new(RequestBody::Exec(process)));
+        self.frame(Kind::Request, &request);
+    }
+
+    /// Sends input within its credit, at most this much in one frame.
+    fn feed(&mut self, most: usize) {
+        let length = most.min(self.credit).min(self.input.len());
+        if length > 0 {
+            let piece: Vec<u8> = self.input.drain(..length).collect();
+            self.credit -= length;
+            self.frame(Kind::Stdin, &piece);
+        } else if self.input.is_empty() && !self.input_closed {
+            self.input_closed = true;
+            self.frame(Kind::Stdin, b"");
+        }
+    }
+
+    /// Sends and receives what goes, at most this many bytes in, and pays for output.
+    fn exchange(&mut self, most: usize) {
+        if let Ok(sent) = socket::send(&self.socket, &self.unsent) {
+            self.unsent.drain(..sent);
+        }
+        let mut buffer = vec![0; most];
+        match socket::receive(&self.socket, &mut buffer) {
+            Ok(count) => self.decoder.push(&buffer[..count]),
+            Err(error) => assert!(would_block(&error)),
+        }
+        while let Some((kind, payload)) = self.decoder.next_frame().unwrap() {
+            let payload = payload.to_vec();
+            match kind {
+                Kind::Stdout => self.take(OutputStream::Stdout, &payload),
+                Kind::Stderr => self.take(OutputStream::Stderr, &payload),
+                _ => match proto::decode(&payload).unwrap() {
+                    Event::StdinCredit(bytes) => self.credit += bytes as usize,
+                    Event::Exited(exit) => self.exit = Some(exit),
+                    other => panic!("{other:?}"),
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, stream: OutputStream, bytes: &[u8]) {
+        assert_eq!(self.exit, None, "output after the exit");
+        self.output[stream as usize].extend_from_slice(bytes);
+        let credit = Control::Credit {
+            stream,
+            bytes: bytes.len() as u32,
+        };
+        self.frame(Kind::Control, &proto::encode(&credit));
+    }
+}
+
+fn shell(script: &str) -> Process {
+    Process {
+        argv: ["sh", "-c", script]
+            .map(|arg| arg.as_bytes().to_vec())
+            .to_vec(),
+        env: vec![b"PATH=/usr/bin:/bin".to_vec()],
+        cwd: Vec::new(),
+        user: Vec::new(),
+        stdin: true,
+        tty: None,
+        timeout_ms: None,
+    }
+}
+
+/// Starts what a session asks for, as the agent does.
+fn start(session: &mut Session, process: Process) -> process::Pid {
+    let (ends, theirs) = streams::pipes(process.stdin).unwrap();
+    let null = fd::open(c"/dev/null", libc::O_RDWR).unwrap();
+    let plan = Plan::new(process, &mut UserFiles::default(), None).unwrap();
+    let child = plan.spawn(theirs.stdio(&null), None).unwrap();
+    let mut running = Running::new(Target::Group(child.pid), ends, Instant::now(), None);
+    running.announce();
+    session.run(running);
+    child.pid
+}
+
+/// Runs a script until its session is over. Frames and reads have the given sizes, over and over.
+fn run(script: &str, input: Vec<u8>, sizes: &[usize]) -> Host {
+    signal::block().unwrap();
+    let (ours, theirs) = socket::pair().unwrap();
+    fd::set_nonblocking(&ours).unwrap();
+    fd::set_nonblocking(&theirs).unwrap();
+    let (mut session, mut host) = (Session::new(ours), Host::new(theirs, input));
+    let mut buffer = vec![0; 1 << 17];
+    host.request(shell(script));
+    let mut child = None;
+    for size in sizes.iter().cycle() {
+        host.feed((*size).min(1 << 16));
+        host.exchange(*size);
+        for part in [Part::Connection, Part::Stdin, Part::Stdout, Part::Stderr] {
+            session.notice(part, false);
+        }
+        match session.turn(&mut buffer) {
+            Turn::Request(body) => match *body {
+                RequestBody::Exec(process) => child = Some(start(&mut session, process)),
+                other => panic!("{other:?}"),
+            },
+            Turn::Done if host.exit.is_some() => return host,
+            Turn::Lost => panic!("the session was cut off"),
+            _ => {}
+        }
+        if let Some(status) = child.and_then(process::status_if_ended) {
+            child = None;
+            let ended = Ended {
+                status: exit_of(status),
+                max_rss_kib: 0,
+            };
+            session.running().unwrap().end(ended, || false);
+        }
+    }
+    unreachable!("sizes are repeated for ever")
+}
+
+fn numbered(length: usize) -> Vec<u8> {
+    (0..length).map(|n| (n % 251) as u8).collect()
+}
+
+#[test]
+fn megabytes_go_through_a_process_and_come_back_the_same() {
+    let input = numbered(8 << 20);
+    let host = run("cat", input.clone(), &[1 << 16]);
+    assert!(
+        host.output[0] == input,
+        "{} bytes came back",
+        host.output[0].len()
+    );
+    assert_eq!(host.exit.unwrap().status, ExitStatus::Code(0));
+}
+
+#[test]
+fn the_streams_stay_apart_and_the_exit_comes_last() {
+    let host = run("echo out; echo err >&2; exit 9", Vec::new(), &[3]);
+    assert_eq!(host.output, [b"out\n".to_vec(), b"err\n".to_vec()]);
+    assert_eq!(host.exit.unwrap().status, ExitStatus::Code(9));
+}
+
+#[test]
+fn output_written_just_before_the_end_is_not_lost() {
+    let host = run("yes x | head -c 300000; kill -9 $$", Vec::new(), &[1 << 15]);
+    assert_eq!(host.output[0].len(), 300_000);
+    assert_eq!(host.exit.unwrap().status, ExitStatus::Signal(9));
+}
+
+#[test]
+fn a_background_child_that_holds_the_pipe_does_not_hold_the_session() {
+    let host = run("sleep 60 & echo $!", Vec::new(), &[64]);
+    let child: process::Pid = String::from_utf8(host.output[0].clone())
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    process::kill(child, libc::SIGKILL);
+    assert_eq!(host.exit.unwrap().status, ExitStatus::Code(0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_split_of_the_stream_loses_or_reorders_a_byte(
+        length in 0_usize..600_000,
+        sizes in prop::collection::vec(1_usize..100_000, 1..8),
+    ) {
+        let input = numbered(length);
+        let sizes: Vec<usize> = sizes.into_iter().map(|size| size.max(length / 500)).collect();
+        let host = run("tee /dev/stderr", input.clone(), &sizes);
+        prop_assert!(host.output[0] == input);
+        prop_assert!(host.output[1] == input);
+    }
+}
