@@ -297,3 +297,86 @@ fn is_scratch_name(name: &OsStr) -> bool {
         .and_then(|name| name.split_once('-'))
         .is_some_and(|(a, b)| number(a) && number(b))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn tmp(home: &tempfile::TempDir) -> Vec<std::ffi::OsString> {
+        let entries = std::fs::read_dir(home.path().join("tmp")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let home = home();
+        let target = home.path().join("names");
+        replace_file(home.path(), &target, b"old").unwrap();
+        replace_file(home.path(), &target, b"new").unwrap();
+        assert_eq!(std::fs::read(target).unwrap(), b"new");
+        assert!(tmp(&home).is_empty());
+    }
+
+    #[test]
+    fn the_first_to_publish_wins() {
+        let home = home();
+        let target = home.path().join("target");
+        for (content, outcome) in [
+            ("first", Published::New),
+            ("second", Published::AlreadyThere),
+        ] {
+            let scratch = Scratch::create(home.path()).unwrap();
+            std::fs::write(scratch.path().join("file"), content).unwrap();
+            assert_eq!(scratch.publish(&target).unwrap(), outcome);
+        }
+        assert_eq!(std::fs::read(target.join("file")).unwrap(), b"first");
+        assert!(tmp(&home).is_empty());
+    }
+
+    #[test]
+    fn the_sweep_takes_what_nobody_holds_and_nothing_else() {
+        let home = home();
+        assert_eq!(sweep(home.path()).unwrap(), 0);
+        let held = Scratch::create(home.path()).unwrap();
+        let directory = home.path().join("tmp");
+        std::fs::create_dir_all(directory.join("12-0/inside")).unwrap();
+        std::fs::create_dir(directory.join("my-own")).unwrap();
+        std::fs::write(directory.join("13-0"), "a file").unwrap();
+        std::os::unix::fs::symlink(home.path(), directory.join("14-0")).unwrap();
+        assert_eq!(sweep(home.path()).unwrap(), 1);
+        let mut left = tmp(&home);
+        left.sort_unstable();
+        let own = held.path().file_name().unwrap().to_owned();
+        let mut expected = vec![own, "my-own".into(), "13-0".into(), "14-0".into()];
+        expected.sort_unstable();
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn locks_exclude_and_are_shared() {
+        let home = home();
+        let path = home.path().join("lock");
+        let shared = Lock::shared(&path).unwrap();
+        let also_shared = Lock::shared(&path).unwrap();
+        assert!(Lock::try_exclusive(&path).unwrap().is_none());
+        drop((shared, also_shared));
+        let exclusive = Lock::exclusive(&path).unwrap();
+        assert!(Lock::try_exclusive(&path).unwrap().is_none());
+        drop(exclusive);
+        assert!(Lock::try_exclusive(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_is_discarded_is_gone() {
+        let home = home();
+        let path = home.path().join("directory");
+        std::fs::create_dir_all(path.join("inside")).unwrap();
+        assert!(discard(home.path(), &path).unwrap());
+        assert!(!discard(home.path(), &path).unwrap());
+        assert!(!path.exists() && tmp(&home).is_empty());
+    }
+}

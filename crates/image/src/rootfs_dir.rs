@@ -3,8 +3,10 @@
 //! Everything is opened relative to the directory's own descriptor and never through a link, so a tree that someone
 //! else controls cannot lead out of itself.
 
+mod xattrs;
+
 use crate::fsutil::{Context, FsError};
-use crate::layer::attributes::{Attributes, Timestamp, XattrSet};
+use crate::layer::attributes::{Attributes, Timestamp};
 use crate::layer::builder::Builder;
 use crate::layer::data::DataWriter;
 use crate::layer::index::{Content, DeviceNumber, Extent, Index, Inode};
@@ -14,10 +16,10 @@ use crate::sparse::{self, Range};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::collections::{HashMap, VecDeque};
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -72,7 +74,7 @@ impl Walk<'_> {
     fn run(mut self) -> Result<Index, LayerError> {
         let root = TreePath::root();
         let stat = rustix::fs::fstat(&self.root).context("stat", self.dir)?;
-        let attributes = self.attributes(&stat, &root, &proc_path(&self.root, b""))?;
+        let attributes = self.attributes(&stat, &root, &xattrs::access_path(&self.root, b""))?;
         self.builder
             .directory(&root, attributes)
             .map_err(|reason| refused(&root, reason))?;
@@ -141,7 +143,7 @@ impl Walk<'_> {
                 .map_err(|reason| refused(path, reason))?;
             return Ok(kind);
         }
-        let attributes = self.attributes(&stat, path, &proc_path(directory, name))?;
+        let attributes = self.attributes(&stat, path, &xattrs::access_path(directory, name))?;
         if kind == FileType::Directory {
             self.builder
                 .directory(path, attributes)
@@ -263,21 +265,12 @@ impl Walk<'_> {
         path: &TreePath,
         access: &[u8],
     ) -> Result<Attributes, LayerError> {
-        let mut xattrs = XattrSet::default();
-        for name in self.xattr_names(path, access)? {
-            let value = read_growing(|buffer| rustix::fs::lgetxattr(access, &name, buffer));
-            match value {
-                // Gone since it was listed, or listed but not for us to read.
-                Err(Errno::NODATA) => {}
-                result => {
-                    let value =
-                        result.context("read the extended attributes of", &self.shown(path))?;
-                    xattrs
-                        .insert(name.as_bytes(), &value)
-                        .map_err(|reason| refused(path, reason))?;
-                }
+        let xattrs = xattrs::read(access).map_err(|error| match error {
+            xattrs::Error::Read(error) => {
+                FsError::new("read the extended attributes of", &self.shown(path), error).into()
             }
-        }
+            xattrs::Error::Refused(reason) => refused(path, reason),
+        })?;
         let seconds = stat.st_mtime;
         Ok(Attributes {
             mode: (stat.st_mode & 0o7777) as u16,
@@ -287,21 +280,8 @@ impl Walk<'_> {
                 seconds,
                 nanoseconds: stat.st_mtime_nsec as u32,
             },
-            xattrs: xattrs.finish().map_err(|reason| refused(path, reason))?,
+            xattrs,
         })
-    }
-
-    fn xattr_names(&self, path: &TreePath, access: &[u8]) -> Result<Vec<CString>, LayerError> {
-        let names = match read_growing(|buffer| rustix::fs::llistxattr(access, buffer)) {
-            Err(Errno::OPNOTSUPP) => Vec::new(),
-            result => result.context("list the extended attributes of", &self.shown(path))?,
-        };
-        let names = names
-            .split(|byte| *byte == 0)
-            .filter(|name| !name.is_empty());
-        Ok(names
-            .map(|name| CString::new(name).expect("split at every NUL"))
-            .collect())
     }
 
     fn shown(&self, path: &TreePath) -> PathBuf {
@@ -323,27 +303,5 @@ fn refused(path: &TreePath, reason: Refusal) -> LayerError {
     LayerError::Refused {
         entry: EntryName::new(path.as_bytes()),
         reason,
-    }
-}
-
-/// Extended attributes have no `*at` calls; this names an entry below an open directory all the same, and unlike a
-/// descriptor of the entry works for links and devices.
-fn proc_path(directory: &OwnedFd, name: &[u8]) -> Vec<u8> {
-    let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
-    path.extend_from_slice(if name.is_empty() { b"." } else { name });
-    path
-}
-
-/// Calls with larger buffers until the answer fits.
-fn read_growing(call: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
-    let mut buffer = vec![0; 1024];
-    loop {
-        match call(&mut buffer) {
-            Err(Errno::RANGE) if buffer.len() < 1 << 20 => buffer.resize(buffer.len() * 4, 0),
-            result => {
-                buffer.truncate(result?);
-                return Ok(buffer);
-            }
-        }
     }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::archive::{Archive, Member};
-use common::disk::Home;
+use common::disk::{self, Home};
 use common::tools::{require_root, run};
 use image::digest::Digest;
 use image::fsutil::FsError;
@@ -12,6 +12,7 @@ use image::root::{RootError, RootStore};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -216,6 +217,33 @@ fn an_image_without_layers_is_an_empty_directory() {
 }
 
 #[test]
+fn layers_beyond_the_block_addresses_are_refused() {
+    let home = Home::new();
+    let limits = Limits {
+        max_file_bytes: 4 << 40,
+        max_data_bytes: 4 << 40,
+        ..Limits::default()
+    };
+    let layers: Vec<_> = (0..4)
+        .map(|number| {
+            let hole = Member::file(format!("hole{number}"), "")
+                .record("GNU.sparse.map", "0,0")
+                .record("GNU.sparse.size", (4u64 << 40).to_string());
+            let tar = Archive::of([hole]);
+            home.layers
+                .import(&Digest::of(&tar), &mut &tar[..], &limits)
+                .unwrap()
+        })
+        .collect();
+    let error = home.roots.compose(&layers).unwrap_err();
+    let RootError::TooLarge { blocks, max } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((blocks, max), ((1 << 32) + 1, (1 << 32) - 1));
+    home.roots.compose(&layers[..3]).unwrap();
+}
+
+#[test]
 fn a_full_disk_is_an_error_that_names_the_path_and_leaves_nothing() {
     require_root();
     let directory = tempfile::tempdir().unwrap();
@@ -255,7 +283,7 @@ fn a_full_disk_is_an_error_that_names_the_path_and_leaves_nothing() {
             .compose(&[layer])
             .unwrap();
     });
-    run("mount", Command::new("umount").arg(directory.path()));
+    disk::unmount(directory.path());
     result.unwrap();
 }
 
@@ -264,13 +292,19 @@ const CHILD_HOME: &str = "IMAGE_TEST_CHILD_HOME";
 
 /// This very program again, importing the sample from its standard input.
 fn spawn_importer(home: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    importer(&std::env::current_exe().unwrap(), home)
+        .spawn()
+        .unwrap()
+}
+
+fn importer(program: &Path, home: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
         .args(["--exact", "importer_process", "--nocapture"])
         .env(CHILD_HOME, home)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stdout(Stdio::piped());
+    command
 }
 
 /// Not a test of its own: what the processes of the tests below do.
@@ -356,4 +390,28 @@ fn many_processes_importing_the_same_layer_all_succeed() {
     home.layers.verify(&home.layers.list().unwrap()[0]).unwrap();
     assert_eq!(home.roots.list().unwrap().len(), 1);
     assert!(home.leftovers().is_empty());
+}
+
+/// Owners, devices and `trusted.` attributes are entries of an index: nothing of an import needs to be root.
+#[test]
+fn an_unprivileged_user_can_import_and_compose() {
+    require_root();
+    const NOBODY: u32 = 65_534;
+    let directory = tempfile::tempdir().unwrap();
+    // The test program may lie where only root can go.
+    let program = directory.path().join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::os::unix::fs::chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let home = directory.path().join("h".repeat(200)).join("home");
+    let mut child = importer(&program, &home)
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&sample()).unwrap();
+    assert!(child.wait().unwrap().success());
+    let layers = LayerStore::open(&home).unwrap();
+    layers
+        .verify(&layers.get(&Digest::of(&sample())).unwrap().unwrap())
+        .unwrap();
 }

@@ -121,7 +121,7 @@ fn what_is_mounted_below_and_the_store_itself_stay_out() {
     );
     std::fs::write(tree.join("mounted/secret"), "x").unwrap();
     let result = home.layers.import_dir(tree, &Limits::default());
-    run("mount", Command::new("umount").arg(tree.join("mounted")));
+    disk::unmount(&tree.join("mounted"));
     let found = disk::read(&home.roots.compose(&[result.unwrap()]).unwrap());
     let names: Vec<_> = found
         .keys()

@@ -1,6 +1,7 @@
 //! From a sequence of entries, in whatever order an archive has them, to an index.
 
-use super::attributes::{Attributes, Xattr};
+use super::attributes::Attributes;
+use super::budget::Budget;
 use super::bytes::Bytes;
 use super::index::{Child, Content, Directory, Hides, Index, Inode};
 use super::path::TreePath;
@@ -268,73 +269,4 @@ enum Found {
 /// Positions are 32 bits wide; the budget ends before they do.
 fn count(len: usize) -> u32 {
     u32::try_from(len).expect("the budget bounds the number of entries")
-}
-
-/// What is left of the limits.
-#[derive(Debug)]
-struct Budget {
-    limits: Limits,
-    entries: u64,
-    devices: u64,
-    metadata: u64,
-}
-
-impl Budget {
-    fn new(limits: &Limits) -> Self {
-        let mut limits = limits.clone();
-        limits.max_entries = limits.max_entries.min(u32::MAX.into());
-        Self {
-            limits,
-            entries: 0,
-            devices: 0,
-            metadata: 0,
-        }
-    }
-
-    fn entry(&mut self, xattrs: &[Xattr]) -> Result<(), Refusal> {
-        self.node()?;
-        self.metadata(
-            xattrs
-                .iter()
-                .map(|xattr| xattr.name.len() + xattr.value.len())
-                .sum(),
-        )
-    }
-
-    fn node(&mut self) -> Result<(), Refusal> {
-        spend(
-            &mut self.entries,
-            1,
-            self.limits.max_entries,
-            "entries in a layer",
-        )
-    }
-
-    fn device(&mut self) -> Result<(), Refusal> {
-        spend(
-            &mut self.devices,
-            1,
-            self.limits.max_devices,
-            "devices in a layer",
-        )
-    }
-
-    fn metadata(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let limit = self.limits.max_metadata_bytes;
-        spend(
-            &mut self.metadata,
-            bytes as u64,
-            limit,
-            "bytes of names and attributes in a layer",
-        )
-    }
-}
-
-fn spend(spent: &mut u64, more: u64, limit: u64, what: &'static str) -> Result<(), Refusal> {
-    *spent = spent.saturating_add(more);
-    if *spent > limit {
-        Err(Refusal::Limit { limit, what })
-    } else {
-        Ok(())
-    }
 }

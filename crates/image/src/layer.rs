@@ -6,6 +6,7 @@
 
 mod archive;
 pub(crate) mod attributes;
+mod budget;
 pub(crate) mod builder;
 mod bytes;
 pub(crate) mod data;
