@@ -100,9 +100,10 @@ pub(crate) fn try_receive<T: DeserializeOwned>(
             flags,
         ) {
             Ok(message) => break message,
-            Err(Errno::INTR) => {}
+            // The kernel reports once that the other side closed with messages of ours unread; what it said
+            // before that is still here, and then its end.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(Errno::AGAIN) => return Ok(None),
-            Err(Errno::CONNRESET) => return Err(PacketError::Closed),
             Err(errno) => return Err(PacketError::Socket(errno)),
         }
     };
@@ -150,6 +151,17 @@ mod tests {
         assert!(try_receive::<Reply>(&b).unwrap().is_none());
         drop(a);
         assert_eq!(try_receive::<Reply>(&b).unwrap_err(), PacketError::Closed);
+    }
+
+    #[test]
+    fn the_last_words_of_a_peer_that_did_not_listen_are_heard() {
+        let (a, b) = pair(SocketType::SEQPACKET).unwrap();
+        send(&a, &Reply::Done, &[]).unwrap();
+        send(&b, &Reply::Failed("why".into()), &[]).unwrap();
+        drop(b);
+        let (reply, _) = try_receive::<Reply>(&a).unwrap().unwrap();
+        assert_eq!(reply, Reply::Failed("why".into()));
+        assert_eq!(try_receive::<Reply>(&a).unwrap_err(), PacketError::Closed);
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Starting {
         let deadline = Deadline::after(config.start_deadline);
         let console_path = entry.dir.join(CONSOLE);
         let console = open_console(&console_path)?;
-        let vmm = VmmProcess::spawn(&assets.vmm(), console_path, entry.dir.join(VMM_LOG))?;
+        let mut vmm = VmmProcess::spawn(&assets.vmm(), console_path, entry.dir.join(VMM_LOG))?;
         let log = LogWriter::open(&entry.dir).map_err(|source| Error::Log {
             path: entry.dir.clone(),
             source,
@@ -123,7 +123,7 @@ impl Starting {
             Retention::Keep => DiskMode::Durable,
         };
         vmm.set_disk(disk::SCRATCH, mode, &[scratch])?;
-        boot(&vmm, assets, config, &console)?;
+        boot(&mut vmm, assets, config, &console)?;
         Ok(Self {
             plan,
             vmm,
@@ -243,7 +243,12 @@ fn open_root(root: &RootImage) -> Result<Vec<(File, u64)>, VmmError> {
         .collect()
 }
 
-fn boot(vmm: &VmmProcess, assets: &Assets, config: &VmConfig, console: &File) -> Result<(), Error> {
+fn boot(
+    vmm: &mut VmmProcess,
+    assets: &Assets,
+    config: &VmConfig,
+    console: &File,
+) -> Result<(), Error> {
     let open = |path: std::path::PathBuf| {
         File::open(&path).map_err(|source| VmmError::Open { path, source })
     };

@@ -93,13 +93,28 @@ impl VmmProcess {
         self.pidfd.as_fd()
     }
 
-    pub(crate) fn send(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), VmmError> {
-        packet::send(&*self.control, order, fds).map_err(VmmError::Control)
+    /// Sends an order. A VMM that does not take it has ended, and that is the error.
+    pub(crate) fn send(&mut self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), VmmError> {
+        match packet::send(&*self.control, order, fds) {
+            Err(PacketError::Closed) => Err(self.last_words()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Why a VMM that has closed its socket did so.
+    fn last_words(&mut self) -> VmmError {
+        loop {
+            match self.try_event() {
+                Ok(Some(_)) => {}
+                Ok(None) => return self.post_mortem(),
+                Err(end) => return end,
+            }
+        }
     }
 
     /// Gives a disk to the VM, in as many packets as its pieces need.
     pub(crate) fn set_disk(
-        &self,
+        &mut self,
         slot: u8,
         mode: DiskMode,
         pieces: &[(File, u64)],
