@@ -1,6 +1,7 @@
 //! Ending a pull early: on request, at a deadline, or because another part of it failed.
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Ends what it was given to when [`Cancel::cancel`] is called on any of its clones.
@@ -130,13 +131,33 @@ pub(crate) struct Patience {
 impl Patience {
     /// Fails if the work should end now.
     pub(crate) fn check(&self) -> Result<(), Interrupted> {
-        if self.cancel.is_cancelled() {
-            return Err(Interrupted::Cancelled);
-        }
+        // The deadline ends work by a cancellation, so it is looked at first.
         match self.deadline {
             Some(deadline) if Instant::now() >= deadline => Err(Interrupted::Deadline),
+            _ if self.cancel.is_cancelled() => Err(Interrupted::Cancelled),
             _ => Ok(()),
         }
+    }
+
+    /// Does `work`, and cancels it at the deadline, so that nothing has to wait with an eye on the clock.
+    pub(crate) fn guard<T>(&self, work: impl FnOnce() -> T) -> T {
+        let Some(deadline) = self.deadline else {
+            return work();
+        };
+        let done = Cancel::new();
+        thread::scope(|scope| {
+            // Also when `work` panics: the scope waits for the timer.
+            let _end = CancelOnDrop(&done);
+            let timer = thread::Builder::new().name("deadline".into());
+            // Without a timer the deadline is noticed at the next read.
+            let _unused = timer.spawn_scoped(scope, || {
+                done.wait(deadline.saturating_duration_since(Instant::now()));
+                if !done.is_cancelled() {
+                    self.cancel.cancel();
+                }
+            });
+            work()
+        })
     }
 
     /// Waits. Fails at once if the deadline would pass meanwhile, or on cancellation.
@@ -149,6 +170,14 @@ impl Patience {
         }
         self.cancel.wait(time);
         self.check()
+    }
+}
+
+struct CancelOnDrop<'a>(&'a Cancel);
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 
@@ -169,7 +198,7 @@ mod tests {
         let cancel = Cancel::new();
         drop(cancel.on_cancel(add(1)));
         let _kept = cancel.on_cancel(add(10));
-        cancel.clone().cancel();
+        cancel.cancel();
         cancel.cancel();
         assert_eq!(count.load(Ordering::SeqCst), 10);
         let _late = cancel.on_cancel(add(100));
@@ -183,7 +212,7 @@ mod tests {
             cancel: cancel.clone(),
             deadline: None,
         };
-        let waiter = std::thread::spawn(move || patience.pause(Duration::from_secs(3600)));
+        let waiter = thread::spawn(move || patience.pause(Duration::from_secs(3600)));
         cancel.cancel();
         assert_eq!(waiter.join().unwrap(), Err(Interrupted::Cancelled));
 
@@ -196,5 +225,22 @@ mod tests {
             Err(Interrupted::Deadline)
         );
         assert_eq!(soon.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_guarded_wait_ends_at_the_deadline() {
+        let over = Patience {
+            cancel: Cancel::new(),
+            deadline: Some(Instant::now()),
+        };
+        over.guard(|| over.cancel.wait(Duration::from_secs(3600)));
+        assert_eq!(over.check(), Err(Interrupted::Deadline));
+
+        let early = Patience {
+            cancel: Cancel::new(),
+            deadline: Some(Instant::now() + Duration::from_secs(3600)),
+        };
+        assert_eq!(early.guard(|| 7), 7);
+        assert_eq!(early.check(), Ok(()));
     }
 }

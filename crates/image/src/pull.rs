@@ -183,11 +183,15 @@ impl Pull<'_> {
         };
         let to_cancel = work.cancel.clone();
         let _link = self.patience.cancel.on_cancel(move || to_cancel.cancel());
+        work.guard(|| self.fetch_within(&work))
+    }
+
+    fn fetch_within(&self, work: &Patience) -> Result<StoredImage, PullError> {
         let failed = |error| self.source_error(error);
         let opened = source::open(
             self.reference,
             &self.options.registry,
-            &work,
+            work,
             self.store.home(),
         );
         let source = opened.map_err(failed)?.ok_or_else(|| self.not_here())?;
@@ -205,7 +209,7 @@ impl Pull<'_> {
         self.check(&selected.manifest, &config)?;
         self.progress
             .image(&selected.digest, layers::unique(&config).len());
-        let layers = self.bring_layers(source.as_ref(), &selected.manifest, &config, &work)?;
+        let layers = self.bring_layers(source.as_ref(), &selected.manifest, &config, work)?;
         self.publish(&selected, &bytes, &layers, start)
     }
 
@@ -214,11 +218,16 @@ impl Pull<'_> {
         let Some(entry) = self.store.names()?.get(&self.name).cloned() else {
             return Ok(None);
         };
-        match source.peek() {
-            Ok(Some(digest)) if digest == entry.source => self.in_store(&entry.image, &digest),
-            Ok(_) => Ok(None),
-            // Whoever fails here will fail again where the error matters.
-            Err(_) => Ok(None),
+        // Whoever fails here will fail again where the error matters.
+        if source.peek().ok().flatten() != Some(entry.source) {
+            return Ok(None);
+        }
+        match self.store.load(&entry.image, None) {
+            Ok(Some(image)) if self.fits(&image.config) => {
+                self.in_store(&entry.image, &entry.source)
+            }
+            // Another platform of the same index, or damaged.
+            _ => Ok(None),
         }
     }
 

@@ -134,6 +134,3 @@ impl Registry {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

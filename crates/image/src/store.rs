@@ -167,6 +167,3 @@ fn check_version(home: &Path) -> Result<(), StoreError> {
         Err(error) => Ok(Err(error).context("read", &path)?),
     }
 }
-
-#[cfg(test)]
-mod tests;

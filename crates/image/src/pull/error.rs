@@ -41,7 +41,7 @@ pub enum PullError {
         /// The blob of the layer.
         layer: Digest,
         /// Why.
-        source: LayerError,
+        source: Box<LayerError>,
     },
     /// Manifest and config contradict each other.
     #[error("image {reference} has {layers} layers, but its config states {diff_ids}")]
@@ -59,7 +59,7 @@ pub enum PullError {
         /// What was asked for.
         reference: String,
         /// Why.
-        source: LayerError,
+        source: Box<LayerError>,
     },
     /// The store failed.
     #[error(transparent)]

@@ -163,7 +163,7 @@ impl Pull<'_> {
                 Err(PullError::Layer {
                     reference: self.reference.to_string(),
                     layer: digest,
-                    source,
+                    source: Box::new(source),
                 })
             }
         }

@@ -13,7 +13,7 @@ impl Pull<'_> {
     pub(super) fn directory(&self, dir: &Path) -> Result<StoredImage, PullError> {
         let failed = |source| PullError::Directory {
             reference: self.reference.to_string(),
-            source,
+            source: Box::new(source),
         };
         let layer = self
             .store

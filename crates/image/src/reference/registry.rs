@@ -95,6 +95,12 @@ impl FromStr for RegistryRef {
         if text.is_empty() {
             return Err(ReferenceError::Empty);
         }
+        if text.contains("://") {
+            return Err(malformed(
+                text,
+                "write the image without a scheme such as `https://` or `docker://`",
+            ));
+        }
         let (domain, rest) = split_domain(text);
         // The tag cannot be told from a registry's port before the domain is off.
         let (named, digest) = match rest.split_once('@') {
@@ -162,12 +168,6 @@ fn parse_digest(text: &str, digest: &str) -> Result<Digest, ReferenceError> {
 }
 
 fn parse_tag(text: &str, tag: &str) -> Result<String, ReferenceError> {
-    if text.contains("://") {
-        return Err(malformed(
-            text,
-            "write the image without a scheme such as `https://` or `docker://`",
-        ));
-    }
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let fits = tag.len() <= TAG_LIMIT
         && tag.bytes().next().is_some_and(is_word)

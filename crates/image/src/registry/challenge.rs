@@ -30,7 +30,7 @@ pub(super) fn parse(header: &str) -> Vec<Challenge> {
         // A word is a parameter if `=` follows; otherwise a new scheme begins.
         match (reader.value(), challenges.last_mut()) {
             (Some(value), Some(challenge)) => {
-                challenge.params.push((word.to_ascii_lowercase(), value))
+                challenge.params.push((word.to_ascii_lowercase(), value));
             }
             (Some(_), None) => return challenges,
             (None, _) => challenges.push(Challenge {

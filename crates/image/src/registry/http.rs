@@ -217,6 +217,7 @@ impl Http {
         let is_proxied = self.options.proxies.apply_to(origin);
         let mut agents = lock(&self.agents);
         if agents.is_closed {
+            self.patience.check()?;
             return Err(Interrupted::Cancelled.into());
         }
         if let Some(agent) = agents.open.get(&(origin.is_tls, is_proxied)) {
@@ -306,4 +307,57 @@ fn strip_query(location: &str) -> String {
 /// The error for an answer nobody expected.
 pub(super) fn unexpected(request: &Outgoing, answer: Answer) -> RegistryError {
     RegistryError::status(&request.url, answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redirect(from: &str, location: &str) -> Result<Uri, RegistryError> {
+        let url: Uri = from.parse().unwrap();
+        let answer = Response::builder()
+            .status(307)
+            .header(header::LOCATION, location)
+            .body(ureq::Body::builder().data(""))
+            .unwrap();
+        redirect_target(&Outgoing::new(Method::GET, url.clone()), &url, &answer)
+    }
+
+    #[test]
+    fn redirects_keep_their_encryption_and_go_to_the_web_only() {
+        assert_eq!(
+            redirect("https://r.example/v2/a", "https://cdn.example/b").unwrap(),
+            "https://cdn.example/b"
+        );
+        assert_eq!(
+            redirect("http://r.example/v2/a", "https://cdn.example/b").unwrap(),
+            "https://cdn.example/b"
+        );
+        for location in [
+            "http://r.example/v2/a",
+            "http://127.0.0.1/",
+            "file:///etc/passwd",
+            "",
+        ] {
+            let error = redirect("https://r.example/v2/a", location);
+            assert!(
+                location.is_empty() || matches!(error, Err(RegistryError::Redirect { .. })),
+                "{location}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_posted_login_follows_no_redirect_and_no_error_shows_a_signature() {
+        let url: Uri = "https://auth.example/token".parse().unwrap();
+        let mut request = Outgoing::new(Method::POST, url.clone());
+        request.form = Some("refresh_token=secret".to_owned());
+        let answer = Response::builder()
+            .status(307)
+            .header(header::LOCATION, "https://evil.example/?sig=secret")
+            .body(ureq::Body::builder().data(""))
+            .unwrap();
+        let error = redirect_target(&request, &url, &answer).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("secret"));
+    }
 }

@@ -181,7 +181,7 @@ impl Store {
                     needed.roots.insert(record.key);
                 }
                 Err(error) => {
-                    tracing::warn!(image = %digest, %error, "a damaged image holds no layers")
+                    tracing::warn!(image = %digest, %error, "a damaged image holds no layers");
                 }
             }
         }

@@ -45,7 +45,7 @@ pub enum StoreError {
         /// The image.
         digest: Digest,
         /// What is wrong.
-        source: Corruption,
+        source: Box<Corruption>,
     },
     /// A layer failed us.
     #[error(transparent)]
@@ -121,6 +121,12 @@ pub enum Corruption {
     /// The description of the root is not what was written.
     #[error("{file} is not what was written")]
     Root {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A file that every image has is not there.
+    #[error("{file} is missing")]
+    Incomplete {
         /// The file.
         file: PathBuf,
     },

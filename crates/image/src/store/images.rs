@@ -97,12 +97,12 @@ impl Store {
         digest: &Digest,
         name: Option<String>,
     ) -> Result<Option<StoredImage>, StoreError> {
-        let Some(in_use) = InUse::share(&self.image_dir(digest))? else {
+        let Some(in_use) = self.use_image(digest)? else {
             return Ok(None);
         };
         let damaged = |source| StoreError::Damaged {
             digest: *digest,
-            source,
+            source: Box::new(source),
         };
         let (config, record) = self.read_image(digest).map_err(damaged)?;
         let root = self.root_of(&record).map_err(damaged)?;
@@ -113,6 +113,29 @@ impl Store {
             root,
             in_use,
         }))
+    }
+
+    fn use_image(&self, digest: &Digest) -> Result<Option<InUse>, StoreError> {
+        let dir = self.image_dir(digest);
+        if let Some(in_use) = InUse::share(&dir)? {
+            return Ok(Some(in_use));
+        }
+        if !self.has(digest)? {
+            return Ok(None);
+        }
+        // Removed and pulled again in between, or a directory that we did not publish like this.
+        match InUse::share(&dir)? {
+            Some(in_use) => Ok(Some(in_use)),
+            None => {
+                let source = Box::new(Corruption::Incomplete {
+                    file: dir.join(in_use::FILE),
+                });
+                Err(StoreError::Damaged {
+                    digest: *digest,
+                    source,
+                })
+            }
+        }
     }
 
     /// Reads and checks the small files of an image.

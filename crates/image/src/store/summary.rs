@@ -94,7 +94,7 @@ impl Store {
             .collect();
         ImageSummary {
             platform,
-            created: config.created.clone(),
+            created: config.created,
             size: size + sizes.values().sum::<u64>(),
             is_damaged: layers.is_err(),
             ..unknown
