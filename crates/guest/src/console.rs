@@ -3,7 +3,6 @@
 
 use crate::sys::{fd, process};
 use proto::guest::FATAL_PREFIX;
-use std::os::fd::BorrowedFd;
 
 /// The exit code of a role that has told the console why it ended.
 pub const REPORTED: i32 = 70;
@@ -12,7 +11,7 @@ pub const REPORTED: i32 = 70;
 pub fn line(text: &str) {
     let bytes = [text.as_bytes(), b"\n"].concat();
     let mut rest = &bytes[..];
-    while let Ok(written @ 1..) = fd::write(&stderr(), rest) {
+    while let Ok(written @ 1..) = fd::write(&fd::CONSOLE, rest) {
         rest = &rest[written..];
     }
 }
@@ -21,6 +20,12 @@ pub fn line(text: &str) {
 pub fn fatal(reason: &str) {
     // One line, whatever the reason holds: the host reads the console line by line.
     line(&format!("{FATAL_PREFIX}{}", reason.replace('\n', " ")));
+    drain();
+}
+
+/// Waits until the lines have left: the driver sends them when it gets round to it, a reset does not wait.
+fn drain() {
+    fd::wait_until_sent(&fd::CONSOLE);
 }
 
 /// Turns a panic into a fatal line and the end of the role.
@@ -29,9 +34,4 @@ pub fn report_panics(role: &'static str) {
         fatal(&format!("{role}: {panic}"));
         process::exit(REPORTED);
     }));
-}
-
-fn stderr() -> BorrowedFd<'static> {
-    // SAFETY: the kernel opened the console as descriptors 0 to 2 of PID 1; no role closes its own.
-    unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) }
 }

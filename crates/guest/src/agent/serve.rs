@@ -309,7 +309,10 @@ impl Agent {
                 ours
             },
         );
-        self.tell_memory_kills();
+        if exit_of(status) == ExitStatus::Signal(libc::SIGKILL) {
+            // The news that it was the kernel's doing comes before the news that it is over.
+            self.tell_memory_kills();
+        }
         self.schedule(id);
     }
 

@@ -3,7 +3,11 @@
 use super::check;
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// The console, which the kernel opens as standard error of PID 1.
+// SAFETY: no role closes its standard error; a test has one as well.
+pub const CONSOLE: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) };
 
 /// A pipe whose ends close on exec: (read end, write end). Both block.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -71,6 +75,12 @@ pub fn write_parameter(fd: &impl AsFd, value: &[u8]) -> io::Result<()> {
     // SAFETY: the kernel only reads `value`.
     let count = unsafe { libc::pwrite(raw(fd), value.as_ptr().cast(), value.len(), 0) };
     check(count).map(drop)
+}
+
+/// Waits until a terminal has sent everything.
+pub fn wait_until_sent(terminal: &impl AsFd) {
+    // SAFETY: no memory is involved. Anything but a terminal has nothing to send.
+    unsafe { libc::tcdrain(raw(terminal)) };
 }
 
 /// How many bytes a pipe holds.

@@ -78,13 +78,21 @@ pub fn accept(listener: &OwnedFd) -> io::Result<Option<Peer>> {
     }))
 }
 
-/// Tries to connect to a port of the host and gives up the connection at once.
+/// Tries to connect to a port of the host and gives up the connection at once. That the host refuses is the
+/// expected answer; an error is that there is no way to it.
 pub fn knock(port: u32) -> io::Result<()> {
     let socket = vsock(0)?;
     let address = vsock_address(HOST, port);
-    // SAFETY: the kernel reads the address, whose length is given. A refusal is the expected answer.
-    let _ = unsafe { libc::connect(raw(&socket), (&raw const address).cast(), VSOCK_ADDRESS_LEN) };
-    Ok(())
+    // SAFETY: the kernel reads the address, whose length is given.
+    let answer = check(unsafe {
+        libc::connect(raw(&socket), (&raw const address).cast(), VSOCK_ADDRESS_LEN)
+    });
+    match answer {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENETUNREACH)) => {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Two connected stream sockets that wait.
