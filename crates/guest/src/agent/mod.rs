@@ -20,7 +20,9 @@ mod tests;
 mod token;
 
 use crate::console;
-use crate::init::{BootError, Cgroup, Step, sysctl};
+use crate::init::sysctl::{self, Farewell};
+use crate::init::{BootError, Cgroup, Step};
+
 use crate::machine::{Prepared, Root};
 use crate::process::UserFiles;
 use crate::sys::epoll::{Epoll, Interest};
@@ -94,6 +96,7 @@ struct Agent {
     memory_kills_attributed: u64,
     /// Our own limit of open files is up, so that processes need theirs put back.
     many_files: bool,
+    farewell: Farewell,
     /// Header and data of one frame.
     buffer: Box<[u8]>,
 }
@@ -116,7 +119,11 @@ pub fn run(cgroup: Cgroup) -> ! {
     let end = agent.serve();
     agent.end_machine();
     match end {
-        Ok(()) => process::exit(0),
+        Ok(()) => {
+            // One line too many is no reason to fail.
+            let _ = agent.farewell.silence();
+            process::exit(0)
+        }
         Err(reason) => {
             console::fatal(&reason);
             process::exit(console::REPORTED);
@@ -168,6 +175,7 @@ impl Agent {
             memory_kills_told: 0,
             memory_kills_attributed: 0,
             many_files: false,
+            farewell: Farewell::open().step("open kernel.printk")?,
             buffer: vec![0; HEADER_LEN + MAX_DATA].into_boxed_slice(),
         })
     }

@@ -47,6 +47,25 @@ impl Ipv6 {
     }
 }
 
+/// The kernel's farewell on the console. With `loglevel=0` on the command line it would be silent too, but so
+/// would a panic.
+#[derive(Debug)]
+pub struct Farewell {
+    level: OwnedFd,
+}
+
+impl Farewell {
+    /// To be silenced later.
+    pub fn open() -> io::Result<Self> {
+        fd::open(c"/proc/sys/kernel/printk", libc::O_WRONLY).map(|level| Self { level })
+    }
+
+    /// An orderly end needs none, and every byte costs an exit from the VM.
+    pub fn silence(&self) -> io::Result<()> {
+        set(&self.level, "0")
+    }
+}
+
 fn set(file: &OwnedFd, value: &str) -> io::Result<()> {
     fd::write_parameter(file, value.as_bytes())
 }
