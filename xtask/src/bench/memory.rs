@@ -42,8 +42,8 @@ pub fn measure(bench: &Bench) -> Result<Measured> {
             named(format!("guest's memory in use, {}", peer.name()), needed(peer, 1)?),
         ],
         notes: vec![
-            "the guest's memory is the one anonymous mapping of its size; page tables and KVM's own memory are not \
-             in PSS"
+            "counted when the agent has knocked, with all of the boot behind it and nothing of an image run yet; the \
+             guest's memory is the one anonymous mapping of its size; page tables and KVM's own memory are not in PSS"
                 .to_owned(),
         ],
     })
