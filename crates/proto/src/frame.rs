@@ -119,7 +119,10 @@ pub struct Decoder {
 impl Decoder {
     /// An empty decoder.
     pub const fn new() -> Self {
-        Self { buffer: alloc::vec::Vec::new(), consumed: 0 }
+        Self {
+            buffer: alloc::vec::Vec::new(),
+            consumed: 0,
+        }
     }
 
     /// Appends bytes read from the stream.
@@ -180,7 +183,11 @@ mod tests {
             assert!(!decoder.has_partial());
             assert_eq!(
                 seen,
-                [(Kind::Stdout, b"out".to_vec()), (Kind::Stderr, Vec::new()), (Kind::Event, [7; 300].to_vec())]
+                [
+                    (Kind::Stdout, b"out".to_vec()),
+                    (Kind::Stderr, Vec::new()),
+                    (Kind::Event, [7; 300].to_vec())
+                ]
             );
         }
     }
@@ -188,11 +195,20 @@ mod tests {
     #[test]
     fn an_oversized_data_frame_is_refused_from_its_header_alone() {
         let header = Header::new(Kind::Stdout, MAX_DATA + 1).to_bytes();
-        assert_eq!(Header::parse(header), Err(FrameError::TooLong { len: MAX_DATA + 1, max: MAX_DATA }));
+        assert_eq!(
+            Header::parse(header),
+            Err(FrameError::TooLong {
+                len: MAX_DATA + 1,
+                max: MAX_DATA
+            })
+        );
     }
 
     #[test]
     fn an_unknown_kind_is_refused() {
-        assert_eq!(Header::parse([0, 0, 0, 0, 99]), Err(FrameError::UnknownKind(99)));
+        assert_eq!(
+            Header::parse([0, 0, 0, 0, 99]),
+            Err(FrameError::UnknownKind(99))
+        );
     }
 }

@@ -44,5 +44,9 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 /// Decodes one message that must fill `bytes` exactly.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let (message, rest) = postcard::take_from_bytes(bytes).map_err(CodecError::Malformed)?;
-    if rest.is_empty() { Ok(message) } else { Err(CodecError::Trailing(rest.len())) }
+    if rest.is_empty() {
+        Ok(message)
+    } else {
+        Err(CodecError::Trailing(rest.len()))
+    }
 }

@@ -41,7 +41,10 @@ pub struct Request {
 impl Request {
     /// A request in this version.
     pub const fn new(body: RequestBody) -> Self {
-        Self { version: VERSION, body }
+        Self {
+            version: VERSION,
+            body,
+        }
     }
 }
 
@@ -268,7 +271,10 @@ mod tests {
 
     #[test]
     fn a_request_is_frozen_on_the_wire() {
-        let request = Request::new(RequestBody::Shutdown { signal: 15, grace_ms: 10_000 });
+        let request = Request::new(RequestBody::Shutdown {
+            signal: 15,
+            grace_ms: 10_000,
+        });
         assert_eq!(encode(&request), [1, 3, 30, 0x90, 0x4e]);
     }
 

@@ -78,14 +78,21 @@ impl RegisterPage {
     /// If the region ends before that page does.
     pub fn new(region: Arc<MmapRegion>, index: usize) -> Self {
         let base = index * PAGE_SIZE;
-        assert!(region.len() >= base + PAGE_SIZE, "register page {index} is outside its region");
+        assert!(
+            region.len() >= base + PAGE_SIZE,
+            "register page {index} is outside its region"
+        );
         Self { region, base }
     }
 
     fn store(&self, offset: usize, value: u32) {
         let page = self.region.as_volatile_slice();
-        page.store(value, self.base + offset, std::sync::atomic::Ordering::Release)
-            .expect("every register is an aligned word of the page");
+        page.store(
+            value,
+            self.base + offset,
+            std::sync::atomic::Ordering::Release,
+        )
+        .expect("every register is an aligned word of the page");
     }
 
     fn load(&self, offset: usize) -> u32 {
@@ -96,7 +103,10 @@ impl RegisterPage {
 
     /// Adds the "configuration changed" bit to what the driver finds when it is interrupted.
     pub fn raise_config_change(&self) {
-        self.store(register::INTERRUPT_STATUS, INTERRUPT_USED | INTERRUPT_CONFIG);
+        self.store(
+            register::INTERRUPT_STATUS,
+            INTERRUPT_USED | INTERRUPT_CONFIG,
+        );
     }
 
     /// Takes that bit back, once the driver acknowledged it.
@@ -123,7 +133,12 @@ pub struct MmioTransport<D> {
 
 impl<D: VirtioDevice> MmioTransport<D> {
     /// Puts `device` behind `page`, in the state after a reset.
-    pub fn new(device: D, memory: GuestMemory, page: RegisterPage, interrupt: Arc<dyn Interrupt>) -> Self {
+    pub fn new(
+        device: D,
+        memory: GuestMemory,
+        page: RegisterPage,
+        interrupt: Arc<dyn Interrupt>,
+    ) -> Self {
         let mut transport = Self {
             device,
             memory,
@@ -138,10 +153,16 @@ impl<D: VirtioDevice> MmioTransport<D> {
             config_generation: 0,
             activated: false,
         };
-        transport.page.store(register::MAGIC, u32::from_le_bytes(*b"virt"));
+        transport
+            .page
+            .store(register::MAGIC, u32::from_le_bytes(*b"virt"));
         transport.page.store(register::VERSION, 2);
-        transport.page.store(register::DEVICE_ID, transport.device.device_type());
-        transport.page.store(register::VENDOR_ID, u32::from_le_bytes(*b"smvm"));
+        transport
+            .page
+            .store(register::DEVICE_ID, transport.device.device_type());
+        transport
+            .page
+            .store(register::VENDOR_ID, u32::from_le_bytes(*b"smvm"));
         // No shared memory regions: length and base read as all ones (section 4.2.2).
         for offset in (register::SHM_LEN_LOW..=register::SHM_BASE_HIGH).step_by(4) {
             transport.page.store(offset, u32::MAX);
@@ -193,7 +214,9 @@ impl<D: VirtioDevice> MmioTransport<D> {
             | register::QUEUE_READY
             | register::QUEUE_DESC_LOW..=register::QUEUE_DESC_HIGH
             | register::QUEUE_DRIVER_LOW..=register::QUEUE_DRIVER_HIGH
-            | register::QUEUE_DEVICE_LOW..=register::QUEUE_DEVICE_HIGH => self.write_queue(offset, word),
+            | register::QUEUE_DEVICE_LOW..=register::QUEUE_DEVICE_HIGH => {
+                self.write_queue(offset, word);
+            }
             _ => {}
         }
     }
@@ -212,7 +235,8 @@ impl<D: VirtioDevice> MmioTransport<D> {
             return;
         }
         let shift = 32 * self.driver_features_sel;
-        self.driver_features = (self.driver_features & !(0xffff_ffff << shift)) | (u64::from(word) << shift);
+        self.driver_features =
+            (self.driver_features & !(0xffff_ffff << shift)) | (u64::from(word) << shift);
     }
 
     fn offered(&self) -> u64 {
@@ -238,7 +262,8 @@ impl<D: VirtioDevice> MmioTransport<D> {
     }
 
     fn features_acceptable(&self) -> bool {
-        self.driver_features & !self.offered() == 0 && self.driver_features & VIRTIO_F_VERSION_1 != 0
+        self.driver_features & !self.offered() == 0
+            && self.driver_features & VIRTIO_F_VERSION_1 != 0
     }
 
     fn activate(&mut self) {
@@ -289,7 +314,9 @@ impl<D: VirtioDevice> MmioTransport<D> {
             .device
             .queue_sizes()
             .iter()
-            .map(|&size| Queue::new(size).expect("a device's queue size is a power of two up to 32768"))
+            .map(|&size| {
+                Queue::new(size).expect("a device's queue size is a power of two up to 32768")
+            })
             .collect();
         self.status = 0;
         self.device_features_sel = 0;
@@ -313,10 +340,16 @@ impl<D: VirtioDevice> MmioTransport<D> {
     }
 
     fn publish_queue(&self) {
-        let max = self.device.queue_sizes().get(self.queue_sel).copied().unwrap_or(0);
+        let max = self
+            .device
+            .queue_sizes()
+            .get(self.queue_sel)
+            .copied()
+            .unwrap_or(0);
         let ready = self.queues.get(self.queue_sel).is_some_and(Queue::ready);
         self.page.store(register::QUEUE_NUM_MAX, u32::from(max));
-        self.page.store(register::QUEUE_READY as usize, u32::from(ready));
+        self.page
+            .store(register::QUEUE_READY as usize, u32::from(ready));
     }
 
     /// Writes the configuration space between two generations, so that a driver that reads it meanwhile
@@ -333,10 +366,12 @@ impl<D: VirtioDevice> MmioTransport<D> {
             return;
         }
         for (i, &word) in words.iter().enumerate() {
-            self.page.store(register::CONFIG + 4 * i, u32::from_le_bytes(word));
+            self.page
+                .store(register::CONFIG + 4 * i, u32::from_le_bytes(word));
         }
         self.config_generation = self.config_generation.wrapping_add(1);
-        self.page.store(register::CONFIG_GENERATION, self.config_generation);
+        self.page
+            .store(register::CONFIG_GENERATION, self.config_generation);
     }
 }
 
@@ -393,11 +428,18 @@ mod tests {
         let region = Arc::new(MmapRegion::new(2 * PAGE_SIZE).unwrap());
         let line = Arc::new(Line::default());
         let page = RegisterPage::new(Arc::clone(&region), 1);
-        (MmioTransport::new(Probe::default(), memory, page, Arc::clone(&line) as _), region, line)
+        (
+            MmioTransport::new(Probe::default(), memory, page, Arc::clone(&line) as _),
+            region,
+            line,
+        )
     }
 
     fn read(region: &MmapRegion, offset: usize) -> u32 {
-        region.as_volatile_slice().read_obj(PAGE_SIZE + offset).unwrap()
+        region
+            .as_volatile_slice()
+            .read_obj(PAGE_SIZE + offset)
+            .unwrap()
     }
 
     fn write(transport: &mut MmioTransport<Probe>, offset: u64, word: u32) {
@@ -409,8 +451,16 @@ mod tests {
             write(transport, register::QUEUE_SEL, index);
             write(transport, register::QUEUE_NUM, size);
             write(transport, register::QUEUE_DESC_LOW, 0x1000 + 0x4000 * index);
-            write(transport, register::QUEUE_DRIVER_LOW, 0x2000 + 0x4000 * index);
-            write(transport, register::QUEUE_DEVICE_LOW, 0x3000 + 0x4000 * index);
+            write(
+                transport,
+                register::QUEUE_DRIVER_LOW,
+                0x2000 + 0x4000 * index,
+            );
+            write(
+                transport,
+                register::QUEUE_DEVICE_LOW,
+                0x3000 + 0x4000 * index,
+            );
             write(transport, register::QUEUE_READY, 1);
         }
     }
@@ -419,7 +469,11 @@ mod tests {
         write(transport, register::STATUS, 3);
         for sel in 0..2 {
             write(transport, register::DRIVER_FEATURES_SEL, sel);
-            write(transport, register::DRIVER_FEATURES, (features >> (32 * sel)) as u32);
+            write(
+                transport,
+                register::DRIVER_FEATURES,
+                (features >> (32 * sel)) as u32,
+            );
         }
         write(transport, register::STATUS, 3 | 8);
     }
@@ -456,7 +510,10 @@ mod tests {
         set_up_queues(&mut transport);
         assert_eq!(read(&region, 0x44), 1);
         write(&mut transport, register::STATUS, 15);
-        assert_eq!(transport.device().activated, Some(VIRTIO_F_VERSION_1 | 1 << 9));
+        assert_eq!(
+            transport.device().activated,
+            Some(VIRTIO_F_VERSION_1 | 1 << 9)
+        );
         write(&mut transport, register::QUEUE_NOTIFY, 1);
         write(&mut transport, register::QUEUE_NOTIFY, 2);
         write(&mut transport, register::QUEUE_NOTIFY, u32::MAX);

@@ -4,4 +4,4 @@
 mod x86_64;
 
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{BootError, BootState, MAX_VCPUS, layout, load, machine_cmdline};
+pub use x86_64::{BootError, BootState, GDT, MAX_VCPUS, layout, load, machine_cmdline};

@@ -8,7 +8,7 @@ mod registers;
 
 pub use boot::{BootError, load};
 pub use cmdline::machine_cmdline;
-pub use registers::BootState;
+pub use registers::{BootState, GDT};
 
 /// The guest kernel is built with `CONFIG_NR_CPUS=32`.
 pub const MAX_VCPUS: usize = 32;

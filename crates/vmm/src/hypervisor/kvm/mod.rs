@@ -1,5 +1,6 @@
 //! KVM, by the book (Documentation/virt/kvm/api.rst), and the few things a software KVM needs besides.
 
+mod boot_state;
 mod cpuid;
 mod detect;
 mod error;

@@ -1,6 +1,6 @@
 //! One virtual CPU.
 
-use super::{Exit, KvmError, cpuid, detect, exit};
+use super::{Exit, KvmError, boot_state, cpuid, detect, exit};
 use crate::arch::BootState;
 use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
@@ -67,7 +67,7 @@ impl Vcpu {
             .fd
             .get_sregs()
             .map_err(KvmError::step("read the segment registers"))?;
-        state.apply_to(&mut sregs);
+        boot_state::apply(&mut sregs);
         self.fd
             .set_sregs(&sregs)
             .map_err(KvmError::step("set the segment registers"))?;
