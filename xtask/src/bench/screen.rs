@@ -79,15 +79,9 @@ pub fn table(host: &Host, rows: &[Row]) -> String {
             Ok(measured) => add_lines(&mut line, &title, measured),
             Err(reason) => {
                 line([&title, "", "", "", "", "", "MISSED"]);
-                line([
-                    &format!("    not measured: {reason}"),
-                    "",
-                    "",
-                    "",
-                    "",
-                    "",
-                    "",
-                ]);
+                for part in wrapped(&format!("not measured: {reason}")) {
+                    line([&part, "", "", "", "", "", ""]);
+                }
             }
         }
     }
@@ -145,9 +139,25 @@ fn add_lines(line: &mut impl FnMut([&str; 7]), title: &str, measured: &Measured)
             "",
         ]);
     }
-    for note in &measured.notes {
-        line([&format!("    ({note})"), "", "", "", "", "", ""]);
+    for part in measured.notes.iter().flat_map(|note| wrapped(note)) {
+        line([&part, "", "", "", "", "", ""]);
     }
+}
+
+/// Words for people, in lines as wide as the table.
+fn wrapped(text: &str) -> Vec<String> {
+    const WIDTH: usize = 104;
+    let mut lines = vec!["   ".to_owned()];
+    for word in text.split_whitespace() {
+        let last = lines.last_mut().expect("there is always one line");
+        if last.len() + 1 + word.len() > WIDTH && !last.trim().is_empty() {
+            lines.push(format!("      {word}"));
+        } else {
+            last.push(' ');
+            last.push_str(word);
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -203,6 +213,18 @@ mod tests {
         assert_eq!(row["skipped"], "no KVM");
         assert_eq!(row["within_budget"], false);
         assert!(row.get("ours").is_none());
+    }
+
+    #[test]
+    fn a_note_is_broken_between_words_and_loses_none() {
+        let note = "word ".repeat(100) + &"x".repeat(200);
+        let lines = wrapped(&note);
+        assert_eq!(lines.join(" ").split_whitespace().count(), 101);
+        assert!(
+            lines[..lines.len() - 1]
+                .iter()
+                .all(|line| line.len() <= 104)
+        );
     }
 
     #[test]
