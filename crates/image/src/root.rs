@@ -1,4 +1,7 @@
 //! The read-only root disk of an image: a metadata file of its own, and the data of its layers.
+//!
+//! A layer's data is on the disk whole: what an upper layer deletes has no name any more, but a guest that reads the
+//! raw disk still finds its bytes. So does anyone who can pull the image.
 
 use crate::digest::{Digest, Hasher};
 use crate::erofs;
