@@ -1,7 +1,7 @@
 //! Files that are either whole or not there: scratch directories, publishing by rename, locks.
 //!
 //! Work in progress lives in `HOME/tmp/NAME`, whose descriptor its process holds with an exclusive `flock`.
-//! A killed process loses the lock, so [`sweep`] can tell what is stale without asking who made it.
+//! A killed process loses the lock, so a sweep can tell what is stale without asking who made it.
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::ffi::OsStr;
