@@ -1,6 +1,5 @@
 //! The state directory and the short directory for sockets.
 
-use crate::error::Error;
 use rustix::fs::{Mode, OFlags, mkdir, open};
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -151,7 +150,7 @@ impl Home {
 
     /// The path of a VM's client socket: short whatever the length of the state directory, and the same for
     /// everyone who knows the directory and the VM's id.
-    pub(crate) fn socket(&self, id: &str) -> Result<PathBuf, Error> {
+    pub(crate) fn socket(&self, id: &str) -> Result<PathBuf, HomeError> {
         let mut hash = Sha256::new();
         hash.update(self.dir.as_os_str().as_encoded_bytes());
         hash.update([0]);

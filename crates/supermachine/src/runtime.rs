@@ -56,6 +56,9 @@ impl RuntimeBuilder {
     pub fn build(self) -> Result<Runtime, Error> {
         let dir = self.home.map_or_else(Home::from_environment, Ok)?;
         let home = Home::open(&dir)?;
+        if let Err(error) = Registry::new(&home).sweep() {
+            tracing::warn!(%error, "what a killed process left of its VMs stays for now");
+        }
         Ok(Runtime {
             inner: Arc::new(Inner {
                 home,
@@ -140,7 +143,7 @@ impl Runtime {
         if !Liveness::of(&dir).is_live() {
             return Err(ClientError::NotRunning.into());
         }
-        Vm::remote(self.inner.home.clone(), record)
+        Ok(Vm::remote(self.inner.home.clone(), record))
     }
 
     /// Waits for the workload of a VM of any process and gives its exit; at once if it has ended already.
@@ -156,7 +159,7 @@ impl Runtime {
     /// Ends a running VM first, then removes it.
     pub fn kill_and_remove_vm(&self, name: &str) -> Result<(), Error> {
         let (record, _) = self.registry().find(name)?;
-        Vm::remote(self.inner.home.clone(), record.clone())?.kill()?;
+        Vm::remote(self.inner.home.clone(), record.clone()).kill()?;
         match self.registry().remove(&record.id) {
             // It was to be removed by its supervisor.
             Err(RecordError::NotFound(_)) => Ok(()),
@@ -191,7 +194,7 @@ pub(crate) fn wait_remote(home: &Home, name: &str, deadline: Deadline) -> Result
     let limit = deadline.remaining().unwrap_or_default();
     let registry = Registry::new(home);
     let (record, _) = registry.find(name)?;
-    let refused = match Client::new(home.socket(&record.id)?).ask(RequestBody::Wait, deadline) {
+    let refused = match Client::new(record.socket.clone()).ask(RequestBody::Wait, deadline) {
         Ok((Reply::Exited(exit), _)) => return Ok(exit),
         Err(ClientError::TimedOut) => {
             return Err(Error::Deadline {

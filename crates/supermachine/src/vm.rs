@@ -87,14 +87,14 @@ impl Vm {
         }
     }
 
-    pub(crate) fn remote(home: Home, record: Record) -> Result<Self, Error> {
-        let client = Client::new(home.socket(&record.id)?);
-        Ok(Self {
+    pub(crate) fn remote(home: Home, record: Record) -> Self {
+        let client = Client::new(record.socket.clone());
+        Self {
             home,
             record,
             reach: Reach::Remote(client),
             own: None,
-        })
+        }
     }
 
     pub(crate) const fn reach(&self) -> &Reach {

@@ -5,6 +5,7 @@ use crate::config::VmConfig;
 use crate::workload::Defaults;
 use proto::session::Exit;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Version of `record.json`.
 pub(super) const VERSION: u32 = 1;
@@ -23,6 +24,8 @@ pub(crate) struct Record {
     pub(crate) argv: Vec<ByteString>,
     pub(crate) defaults: Defaults,
     pub(crate) supervisor_pid: u32,
+    /// Where the supervisor listens. Other processes may see another runtime directory.
+    pub(crate) socket: PathBuf,
     pub(crate) created_ns: u64,
     pub(crate) state: State,
     /// What went wrong without stopping the VM: a log that could not be written.
@@ -57,6 +60,7 @@ impl Record {
             argv,
             defaults,
             supervisor_pid: std::process::id(),
+            socket: PathBuf::new(),
             created_ns: crate::time::unix_nanos(std::time::SystemTime::now()),
             state: State::Starting,
             warnings: Vec::new(),

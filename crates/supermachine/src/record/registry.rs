@@ -3,7 +3,7 @@
 use super::content::{Record, VERSION};
 use super::summary::VmSummary;
 use crate::config::Retention;
-use crate::home::{Home, write_atomically};
+use crate::home::{Home, HomeError, write_atomically};
 use crate::liveness::{self, Liveness};
 use crate::names;
 use rustix::fs::{FlockOperation, flock};
@@ -26,6 +26,9 @@ pub enum RecordError {
     /// No VM of this name or id.
     #[error("no such VM: {0}")]
     NotFound(String),
+    /// There is no place for the VM's socket.
+    #[error(transparent)]
+    Home(#[from] HomeError),
     /// Several ids start like this.
     #[error("several VMs have an id that starts with {0}")]
     Ambiguous(String),
@@ -97,6 +100,7 @@ impl Registry {
 
     /// Makes a record, with a name drawn if it has none.
     pub(crate) fn create(&self, mut record: Record) -> Result<Entry, RecordError> {
+        record.socket = self.home.socket(&record.id)?;
         let _guard = self.lock()?;
         let dir = if record.name.is_empty() {
             self.draw_name(&mut record)?
@@ -179,7 +183,7 @@ impl Registry {
         if Liveness::of(&dir).is_live() {
             return Err(RecordError::Running(record.name));
         }
-        self.remove_files(&record.id, &dir)
+        remove_files(&record, &dir)
     }
 
     /// Removes what supervisors that were killed left: records that were not to be kept, half-made records, and the
@@ -203,32 +207,16 @@ impl Registry {
         }
         match read(dir) {
             Ok(Some(record)) if record.config.retention == Retention::Remove => {
-                self.remove_files(&record.id, dir)
+                remove_files(&record, dir)
             }
             Ok(Some(record)) => {
-                self.remove_socket(&record.id);
+                remove_socket(&record);
                 Ok(())
             }
             // Its maker died before it was written.
             Ok(None) => fs::remove_dir_all(dir).map_err(failed("remove", dir)),
             // A record we do not understand is not ours to remove.
             Err(_) => Ok(()),
-        }
-    }
-
-    fn remove_files(&self, id: &str, dir: &Path) -> Result<(), RecordError> {
-        self.remove_socket(id);
-        match fs::remove_dir_all(dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(failed("remove", dir)(error))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn remove_socket(&self, id: &str) {
-        if let Ok(socket) = self.home.socket(id) {
-            let _ = fs::remove_file(socket);
         }
     }
 
@@ -269,13 +257,26 @@ impl Entry {
     /// Removes the record and everything in it.
     pub(crate) fn remove(&self) -> Result<(), RecordError> {
         let _guard = self.registry.lock()?;
-        self.registry.remove_files(&self.record.id, &self.dir)
+        remove_files(&self.record, &self.dir)
     }
 
     /// Removes the client socket only.
     pub(crate) fn remove_socket(&self) {
-        self.registry.remove_socket(&self.record.id);
+        remove_socket(&self.record);
     }
+}
+
+fn remove_files(record: &Record, dir: &Path) -> Result<(), RecordError> {
+    remove_socket(record);
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_socket(record: &Record) {
+    // Its supervisor may have removed it already.
+    let _ = fs::remove_file(&record.socket);
 }
 
 /// Makes a directory; `None` if there is one.
@@ -398,7 +399,7 @@ mod tests {
     fn records_of_dead_supervisors_that_were_not_to_be_kept_are_swept_with_their_sockets() {
         let (_temporary, registry) = registry();
         let entry = registry.create(record(&VmConfig::new())).unwrap();
-        let socket = registry.home.socket(&entry.record.id).unwrap();
+        let socket = entry.record.socket.clone();
         fs::write(&socket, "").unwrap();
         fs::create_dir(registry.home.vms().join("half-made")).unwrap();
         assert_eq!(registry.list().unwrap().len(), 1);

@@ -55,7 +55,7 @@ pub(crate) fn start(
     match Starting::new(home, assets, &image, plan, &entry)
         .and_then(|starting| starting.run(&config))
     {
-        Ok(running) => running.hand_over(home, entry, image),
+        Ok(running) => running.hand_over(entry, image),
         Err(error) => {
             let error = error.within(limit);
             abandon(&mut entry, &error);
@@ -182,7 +182,7 @@ impl Starting {
 }
 
 impl Running {
-    fn hand_over(self, home: &Home, mut entry: Entry, image: BootImage) -> Result<Started, Error> {
+    fn hand_over(self, mut entry: Entry, image: BootImage) -> Result<Started, Error> {
         let shared = Shared::new().map_err(|errno| Error::Session(SessionError::Socket(errno)))?;
         let shared = Arc::new(shared);
         let started = Started {
@@ -192,7 +192,7 @@ impl Running {
             connector: self.vmm.connector(),
             timings: self.timings,
         };
-        let socket = home.socket(&entry.record.id)?;
+        let socket = entry.record.socket.clone();
         let opened = listener::open(&socket).map_err(|errno| Error::ClientSocket {
             path: socket,
             source: errno.into(),

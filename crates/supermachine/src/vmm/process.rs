@@ -237,3 +237,127 @@ fn describe(status: ExitStatus) -> String {
         (None, None) => "ended".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A VMM that does what a shell script does.
+    fn fake(dir: &Path, script: &str) -> VmmProcess {
+        let program = dir.join("vmm");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        VmmProcess::spawn(&program, dir.join("console.log"), dir.join("vmm.log")).unwrap()
+    }
+
+    /// A VMM whose side of the conversation is ours.
+    fn spoken_for(dir: &Path) -> (VmmProcess, OwnedFd) {
+        let mut vmm = fake(dir, "exec sleep 1000");
+        let (ours, theirs) = packet::pair(SocketType::SEQPACKET).unwrap();
+        vmm.control = Arc::new(ours);
+        (vmm, theirs)
+    }
+
+    #[test]
+    fn a_vmm_that_dies_without_a_word_is_reported_with_its_status_and_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut vmm = fake(dir.path(), "echo trouble >&2; exit 3");
+        let error = vmm.next_event(Deadline::NEVER).unwrap_err();
+        assert!(
+            matches!(&error, VmmError::Died { how, log, .. } if how == "exited with code 3" && log == "trouble"),
+            "{error:?}"
+        );
+        let mut vmm = fake(dir.path(), "kill -SEGV $$");
+        let error = vmm.next_event(Deadline::NEVER).unwrap_err();
+        assert!(
+            matches!(&error, VmmError::Died { how, .. } if how == "was killed by signal 11"),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_started_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("absent");
+        let error =
+            VmmProcess::spawn(&program, dir.path().join("c"), dir.path().join("l")).unwrap_err();
+        assert!(matches!(error, VmmError::Spawn { path, .. } if path == program));
+    }
+
+    #[test]
+    fn a_vmm_of_another_release_is_refused_before_it_is_told_anything() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut vmm, theirs) = spoken_for(dir.path());
+        packet::send(
+            &theirs,
+            &Event::Hello {
+                version: VERSION,
+                release: "9.9.9".into(),
+            },
+            &[],
+        )
+        .unwrap();
+        let error = vmm.next_event(Deadline::NEVER).unwrap_err();
+        assert!(error.to_string().contains("9.9.9"), "{error}");
+    }
+
+    #[test]
+    fn an_order_that_a_dying_vmm_does_not_take_fails_with_its_last_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut vmm, theirs) = spoken_for(dir.path());
+        let end = End::Failed {
+            step: proto::control::Step::OpenKvm,
+            message: "no KVM".into(),
+        };
+        packet::send(&theirs, &Event::Ended(end), &[]).unwrap();
+        drop(theirs);
+        let error = vmm.send(&Order::Pause, &[]).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                VmmError::Failed {
+                    step: proto::control::Step::OpenKvm,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn a_disk_of_many_pieces_arrives_whole_in_several_packets() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut vmm, theirs) = spoken_for(dir.path());
+        let file = File::create(dir.path().join("piece")).unwrap();
+        let pieces: Vec<_> = (0..300)
+            .map(|n| (file.try_clone().unwrap(), n * 512))
+            .collect();
+        vmm.set_disk(0, DiskMode::ReadOnly, &pieces).unwrap();
+        let mut lens = Vec::new();
+        for more in [true, false] {
+            let mut packet = vec![0; proto::control::MAX_PACKET];
+            let (_, len) =
+                rustix::net::recv(&theirs, &mut packet[..], rustix::net::RecvFlags::empty())
+                    .unwrap();
+            let Order::SetDisk(disk) = proto::decode(&packet[..len]).unwrap() else {
+                panic!("not a disk")
+            };
+            assert_eq!(disk.more, more);
+            lens.extend(disk.pieces);
+        }
+        assert_eq!(lens, (0..300).map(|n| n * 512).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn a_deadline_without_an_event_is_not_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut vmm, _theirs) = spoken_for(dir.path());
+        assert_eq!(
+            vmm.next_event(Deadline::after(std::time::Duration::from_millis(5)))
+                .unwrap(),
+            None
+        );
+        assert!(!vmm.has_ended());
+    }
+}
