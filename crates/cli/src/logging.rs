@@ -18,7 +18,9 @@ pub fn start(debug: bool) -> anyhow::Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(false);
+        .with_ansi(false)
+        // Nobody can be told that standard error is gone, and trying to would panic.
+        .log_internal_errors(false);
     builder
         .try_init()
         .map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))

@@ -69,6 +69,12 @@ enum Phase {
     Running(Arc<dyn Recipient>),
 }
 
+struct Shared {
+    state: Mutex<State>,
+    /// Held while a recipient is dealt with.
+    delivery: Mutex<()>,
+}
+
 struct State {
     phase: Phase,
     /// The first signal that asked for an end.
@@ -78,7 +84,7 @@ struct State {
 
 /// Receives signals from its creation to its end.
 pub struct Relay {
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
     handle: Handle,
     thread: Option<JoinHandle<()>>,
 }
@@ -92,20 +98,20 @@ impl Relay {
             .chain(&OTHER)
             .filter(|number| ignored & mask(**number) == 0);
         let mut signals = Signals::new(received)?;
-        let state = Arc::new(Mutex::new(State {
-            phase: Phase::Remember,
-            ending: None,
-            killed: false,
-        }));
+        let shared = Arc::new(Shared::new(Phase::Remember));
         let handle = signals.handle();
         let thread = std::thread::Builder::new()
             .name("signals".to_owned())
             .spawn({
-                let state = Arc::clone(&state);
-                move || signals.forever().for_each(|number| receive(&state, number))
+                let shared = Arc::clone(&shared);
+                move || {
+                    signals
+                        .forever()
+                        .for_each(|number| receive(&shared, number));
+                }
             })?;
         Ok(Self {
-            state,
+            shared,
             handle,
             thread: Some(thread),
         })
@@ -113,32 +119,34 @@ impl Relay {
 
     /// From here on a signal cancels this.
     pub fn cancels(&self, cancel: &Cancel) {
-        lock(&self.state).phase = Phase::Cancel(cancel.clone());
+        lock(&self.shared.state).phase = Phase::Cancel(cancel.clone());
     }
 
     /// From here on a signal is remembered.
     pub fn remembers(&self) {
-        lock(&self.state).phase = Phase::Remember;
+        lock(&self.shared.state).phase = Phase::Remember;
     }
 
     /// From here on a signal is for this.
     pub fn is_for(&self, recipient: Arc<dyn Recipient>) {
-        lock(&self.state).phase = Phase::Running(recipient);
+        lock(&self.shared.state).phase = Phase::Running(recipient);
     }
 
-    /// From here on a signal ends the command at once.
+    /// From here on a signal ends the command at once, and the relay holds no recipient any more. Waits for
+    /// one that is being killed.
     pub fn exits(&self) {
-        lock(&self.state).phase = Phase::Exit;
+        lock(&self.shared.state).phase = Phase::Exit;
+        drop(lock(&self.shared.delivery));
     }
 
     /// The exit code, if a signal asked for the end of something that was not there yet.
     pub fn interrupted(&self) -> Option<u8> {
-        lock(&self.state).ending.map(exit_code::of_signal)
+        lock(&self.shared.state).ending.map(exit_code::of_signal)
     }
 
     /// Whether a second signal killed the recipient.
     pub fn has_killed(&self) -> bool {
-        lock(&self.state).killed
+        lock(&self.shared.state).killed
     }
 }
 
@@ -151,26 +159,40 @@ impl Drop for Relay {
     }
 }
 
-fn receive(state: &Mutex<State>, number: i32) {
+impl Shared {
+    fn new(phase: Phase) -> Self {
+        Self {
+            state: Mutex::new(State {
+                phase,
+                ending: None,
+                killed: false,
+            }),
+            delivery: Mutex::new(()),
+        }
+    }
+}
+
+fn receive(shared: &Shared, number: i32) {
     let Ok(signal) = Signal::try_from(number) else {
         return;
     };
-    let mut locked = lock(state);
+    let mut state = lock(&shared.state);
     let is_ending = ENDING.contains(&number);
-    let is_first = locked.ending.is_none();
+    let is_first = state.ending.is_none();
     if is_ending && is_first {
-        locked.ending = Some(number);
+        state.ending = Some(number);
     }
-    match &locked.phase {
+    match &state.phase {
         Phase::Running(recipient) => {
+            let _delivery = lock(&shared.delivery);
             let recipient = Arc::clone(recipient);
             let kill = is_ending && !is_first;
-            locked.killed |= kill;
-            drop(locked);
+            state.killed |= kill;
+            drop(state);
             if kill {
-                recipient.end(Signal::KILL)
+                recipient.end(Signal::KILL);
             } else {
-                recipient.pass_on(signal)
+                recipient.pass_on(signal);
             }
         }
         Phase::Cancel(cancel) if is_first && is_ending => cancel.cancel(),
@@ -181,9 +203,9 @@ fn receive(state: &Mutex<State>, number: i32) {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // The state is valid after every statement that holds the lock.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const fn mask(number: i32) -> u64 {
@@ -220,47 +242,39 @@ mod tests {
         }
     }
 
-    fn state(phase: Phase) -> Mutex<State> {
-        Mutex::new(State {
-            phase,
-            ending: None,
-            killed: false,
-        })
-    }
-
     #[test]
     fn the_first_signal_is_the_workloads_and_a_second_kills() {
         let recorder = Arc::new(Recorder::default());
-        let state = state(Phase::Running(Arc::clone(&recorder) as _));
+        let shared = Shared::new(Phase::Running(Arc::clone(&recorder) as _));
         for number in [SIGUSR1, SIGINT, SIGUSR2, SIGTERM] {
-            receive(&state, number);
+            receive(&shared, number);
         }
         assert_eq!(
             *recorder.0.lock().unwrap(),
             ["SIGUSR1", "SIGINT", "SIGUSR2", "end SIGKILL"]
         );
-        assert!(lock(&state).killed);
+        assert!(lock(&shared.state).killed);
     }
 
     #[test]
     fn a_signal_during_a_pull_cancels_it() {
         let cancel = Cancel::new();
-        let state = state(Phase::Cancel(cancel.clone()));
-        receive(&state, SIGUSR1);
+        let shared = Shared::new(Phase::Cancel(cancel.clone()));
+        receive(&shared, SIGUSR1);
         assert!(!cancel.is_cancelled());
-        receive(&state, SIGTERM);
+        receive(&shared, SIGTERM);
         assert!(cancel.is_cancelled());
-        assert_eq!(lock(&state).ending, Some(SIGTERM));
+        assert_eq!(lock(&shared.state).ending, Some(SIGTERM));
     }
 
     #[test]
     fn a_signal_during_the_start_is_remembered_and_the_next_one_kills_the_workload() {
         let recorder = Arc::new(Recorder::default());
-        let state = state(Phase::Remember);
-        receive(&state, SIGHUP);
-        assert_eq!(lock(&state).ending, Some(SIGHUP));
-        lock(&state).phase = Phase::Running(Arc::clone(&recorder) as _);
-        receive(&state, SIGHUP);
+        let shared = Shared::new(Phase::Remember);
+        receive(&shared, SIGHUP);
+        assert_eq!(lock(&shared.state).ending, Some(SIGHUP));
+        lock(&shared.state).phase = Phase::Running(Arc::clone(&recorder) as _);
+        receive(&shared, SIGHUP);
         assert_eq!(*recorder.0.lock().unwrap(), ["end SIGKILL"]);
     }
 

@@ -107,7 +107,7 @@ fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                wait_for(file.as_fd(), PollFlags::OUT)?
+                wait_for(file.as_fd(), PollFlags::OUT)?;
             }
             Err(error) => return Err(error),
         }

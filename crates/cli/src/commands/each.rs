@@ -1,4 +1,4 @@
-//! Commands for several VMs or images: one that fails does not stop the others.
+//! Commands for one or several VMs or images: one that fails does not stop the others.
 
 use crate::exit_code;
 use crate::output::failure::{self, Silent};
@@ -14,7 +14,7 @@ where
         let act = &act;
         let threads: Vec<_> = names
             .iter()
-            .map(|name| scope.spawn(move || act(name)))
+            .map(|name| scope.spawn(move || naming(name, act(name))))
             .collect();
         let joined = threads.into_iter().map(|thread| {
             thread
@@ -30,7 +30,18 @@ pub fn in_turn(
     names: &[String],
     act: impl Fn(&str) -> anyhow::Result<String>,
 ) -> anyhow::Result<u8> {
-    conclude(names.iter().map(|name| act(name)))
+    conclude(names.iter().map(|name| naming(name, act(name))))
+}
+
+/// An error that leaves open which of the names it is about gets the name.
+pub fn naming<T>(name: &str, result: anyhow::Result<T>) -> anyhow::Result<T> {
+    result.map_err(|error| {
+        if format!("{error:#}").contains(name) {
+            error
+        } else {
+            error.context(name.to_owned())
+        }
+    })
 }
 
 fn conclude(results: impl Iterator<Item = anyhow::Result<String>>) -> anyhow::Result<u8> {

@@ -1,5 +1,6 @@
 //! `exec`
 
+use super::each::naming;
 use super::process::{Streams, attend};
 use crate::args;
 use crate::environment;
@@ -15,7 +16,8 @@ pub fn carry_out(mut args: args::Exec) -> anyhow::Result<u8> {
     let command = args.name_and_command.split_off(1);
     let name = args.name_and_command.pop().unwrap_or_default();
     let variables = environment::gather(&[], &args.env, &|name| std::env::var_os(name))?;
-    let vm = Runtime::new()?.open_vm(&name.to_string_lossy())?;
+    let name = name.to_string_lossy();
+    let vm = naming(&name, Runtime::new()?.open_vm(&name).map_err(Into::into))?;
     let relay = Relay::start().context("cannot receive signals")?;
 
     let mut process = vm.exec_builder().argv(command);

@@ -2,7 +2,7 @@
 
 use super::process::refuse;
 use crate::args::Refusal;
-use crate::output::progress;
+use crate::output::progress::{self, Telling};
 use crate::signals::Relay;
 use supermachine::images::{Cancel, ImageRef, Platform, PullError, PullOptions, PullPolicy};
 use supermachine::{Image, Runtime};
@@ -18,8 +18,8 @@ pub struct Wanted {
     pub platform: Option<Platform>,
     /// When a registry is asked.
     pub policy: PullPolicy,
-    /// Whether to keep silent.
-    pub quiet: bool,
+    /// How much is told of a pull.
+    pub telling: Telling,
 }
 
 impl Wanted {
@@ -32,12 +32,17 @@ impl Wanted {
                     .map_err(|error| refuse("--platform", text, error))
             })
             .transpose()?;
+        let telling = if matches!(reference, ImageRef::Registry(_)) {
+            Telling::Everything
+        } else {
+            Telling::Bars
+        };
         Ok(Self {
             text: text.to_owned(),
             reference,
             platform,
             policy,
-            quiet: false,
+            telling,
         })
     }
 }
@@ -62,7 +67,7 @@ pub fn obtain(runtime: &Runtime, wanted: &Wanted, relay: &Relay) -> anyhow::Resu
         ..PullOptions::default()
     };
     let store = runtime.store()?;
-    let progress = progress::of_pull(&wanted.text, wanted.quiet);
+    let progress = progress::of_pull(&wanted.text, wanted.telling);
     match store.pull(&wanted.reference, &options, &*progress) {
         Ok(stored) => Ok(Some(runtime.image(stored, &wanted.text))),
         Err(PullError::Interrupted(_)) if cancel.is_cancelled() => Ok(None),

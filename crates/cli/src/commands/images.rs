@@ -137,7 +137,7 @@ mod tests {
             created: None,
             pulled: None,
             is_damaged: true,
-            ..whole.clone()
+            ..whole
         };
         vec![whole, damaged]
     }

@@ -113,7 +113,7 @@ impl<'a> From<&'a Row> for Json<'a> {
             }
             VmStatus::Stopped { at } => json.ended = Some(rfc3339(*at)),
             VmStatus::Failed { message, at } => {
-                (json.ended, json.error) = (Some(rfc3339(*at)), Some(message.as_str()))
+                (json.ended, json.error) = (Some(rfc3339(*at)), Some(message.as_str()));
             }
             _ => {}
         }

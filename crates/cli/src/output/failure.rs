@@ -3,25 +3,7 @@
 use super::{printable, stdout};
 use crate::args::Refusal;
 use crate::exit_code;
-use std::io::Write;
-
-/// An error of ours with what to do about it.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Hinted {
-    message: String,
-    hint: String,
-}
-
-impl Hinted {
-    /// What is wrong, and what to do.
-    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: hint.into(),
-        }
-    }
-}
+use std::io::{self, Write};
 
 /// Ends the command with a code and without a word: everything has been said.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +20,7 @@ pub fn report(error: &anyhow::Error) -> u8 {
 
 /// Writes to standard error. If that is gone too there is nobody left to tell.
 pub fn tell(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// A line for people that is not an error.
@@ -49,6 +31,12 @@ pub fn note(text: &str) {
 /// The lines of an error.
 pub fn render(error: &anyhow::Error) -> String {
     let mut text = format!("supermachine: {}\n", lines(&chain(error)));
+    if let Some(console) = library(error).and_then(supermachine::Error::console) {
+        text.push_str(&format!(
+            "the last lines of the guest's console:\n    {}\n",
+            lines(console)
+        ));
+    }
     if let Some(hint) = hint(error) {
         text.push_str(&format!("hint: {}\n", lines(&hint)));
     }
@@ -87,16 +75,28 @@ fn chain(error: &anyhow::Error) -> String {
 
 fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
-        if let Some(hinted) = cause.downcast_ref::<Hinted>() {
-            return Some(hinted.hint.clone());
-        }
         if let Some(refusal) = cause.downcast_ref::<Refusal>() {
             return refusal.hint.clone();
         }
-        cause
-            .downcast_ref::<supermachine::Error>()
-            .and_then(supermachine::Error::hint)
+        let error = cause.downcast_ref::<supermachine::Error>()?;
+        error.hint().or_else(|| hint_of_system(error))
     })
+}
+
+/// A library's error whose deepest cause is all there is to know.
+fn hint_of_system(error: &supermachine::Error) -> Option<String> {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let full = |cause: &io::Error| cause.kind() == io::ErrorKind::StorageFull;
+    causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(full)
+        .then(|| {
+            "`supermachine df` shows what takes up space, `prune` and `rmi` free it".to_owned()
+        })
+}
+
+fn library(error: &anyhow::Error) -> Option<&supermachine::Error> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }
 
 /// A message of several lines (the last words of a guest's console) keeps them, set off from ours.
@@ -112,7 +112,6 @@ fn lines(text: &str) -> String {
 mod tests {
     use super::*;
     use anyhow::Context;
-    use std::io;
 
     #[test]
     fn an_error_is_one_line_and_names_every_step_once() {
@@ -127,13 +126,26 @@ mod tests {
 
     #[test]
     fn a_hint_is_a_line_of_its_own() {
-        let error = anyhow::Error::new(Hinted::new(
-            "--memory 0: a size must be more than zero",
-            "write it like 512M",
-        ));
+        let error = anyhow::Error::new(Refusal {
+            message: "--memory 0: a size must be more than zero".into(),
+            hint: Some("write it like 512M".into()),
+        });
         insta::assert_snapshot!(render(&error), @"
         supermachine: --memory 0: a size must be more than zero
         hint: write it like 512M
+        ");
+    }
+
+    #[test]
+    fn a_full_store_says_how_to_make_room() {
+        let source = io::Error::from_raw_os_error(28);
+        let error = supermachine::Error::Log {
+            path: "/x".into(),
+            source,
+        };
+        insta::assert_snapshot!(render(&error.into()), @"
+        supermachine: cannot open the log in /x: No space left on device (os error 28)
+        hint: `supermachine df` shows what takes up space, `prune` and `rmi` free it
         ");
     }
 

@@ -12,20 +12,28 @@ const SHORT: usize = 12;
 
 const TEMPLATE: &str = "{prefix} {bar:30} {bytes:>10}/{total_bytes:<10} {msg}";
 
-/// Bars on a terminal, one line otherwise, nothing if nothing is to be shown.
-pub fn of_pull(reference: &str, quiet: bool) -> Box<dyn Progress> {
-    if quiet {
-        Box::new(NoProgress)
-    } else if std::io::stderr().is_terminal() {
-        Box::new(Bars {
-            reference: super::printable(reference),
+/// How much is told of a pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// Nothing.
+    Nothing,
+    /// Bars on a terminal, nothing elsewhere: the pull is quick and beside the point.
+    Bars,
+    /// Bars on a terminal, one line elsewhere, so that a log shows what took so long.
+    Everything,
+}
+
+/// The teller of a pull.
+pub fn of_pull(reference: &str, telling: Telling) -> Box<dyn Progress> {
+    let reference = super::printable(reference);
+    match telling {
+        Telling::Bars | Telling::Everything if std::io::stderr().is_terminal() => Box::new(Bars {
+            reference,
             screen: MultiProgress::new(),
             layers: Mutex::default(),
-        })
-    } else {
-        Box::new(Line {
-            reference: super::printable(reference),
-        })
+        }),
+        Telling::Everything => Box::new(Line { reference }),
+        Telling::Nothing | Telling::Bars => Box::new(NoProgress),
     }
 }
 

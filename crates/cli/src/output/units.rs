@@ -21,15 +21,6 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.digits$}{}", UNITS[unit])
 }
 
-/// Memory in the units people ask for it.
-pub fn memory(bytes: u64) -> String {
-    match bytes {
-        _ if bytes.is_multiple_of(1 << 30) => format!("{}GiB", bytes >> 30),
-        _ if bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
-        _ => format!("{:.1}MiB", bytes as f64 / f64::from(1 << 20)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,12 +42,5 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text, "{bytes}");
         }
-    }
-
-    #[test]
-    fn memory_is_shown_as_it_is_asked_for() {
-        assert_eq!(memory(512 << 20), "512MiB");
-        assert_eq!(memory(2 << 30), "2GiB");
-        assert_eq!(memory((16 << 20) + (1 << 19)), "16.5MiB");
     }
 }

@@ -80,8 +80,8 @@ fn background(
 }
 
 fn tell_start(runtime: &Runtime, vm: &Vm) {
-    let record = runtime.home().join("vms").join(vm.id());
-    tracing::info!(name = vm.name(), logs = %record.display(), "the VM runs; console and vmm.log are in its record");
+    let record = runtime.home().join("vms").join(vm.name());
+    tracing::info!(name = vm.name(), logs = %record.display(), "the VM runs; console.log and vmm.log are in its record");
     if let Some(timings) = vm.timings() {
         tracing::debug!(?timings, "started");
     }
