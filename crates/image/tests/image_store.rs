@@ -235,9 +235,9 @@ fn damaged_images_heal_when_pulled_again_and_can_be_removed() {
             .join(image.digest().hex())
             .join(victim);
         if victim == "in-use" {
-            fs::remove_file(&path).unwrap()
+            fs::remove_file(&path).unwrap();
         } else {
-            flip(&path)
+            flip(&path);
         }
         if victim != "in-use" {
             let error = bench.store.get(&reference(&name)).unwrap_err();

@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use support::image::{Packing, TestImage, noise, tar};
+use support::peer::{Answer, Peer};
 use support::tools::{Bench, explain, require, run};
 
 const USER: &str = "me";
@@ -148,7 +149,7 @@ fn certify(dir: &Path) {
     openssl(&[&request[..], &key[..]].concat());
     fs::write(
         dir.join("ext"),
-        "subjectAltName=IP:127.0.0.1,DNS:localhost\n",
+        "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.invalid\n",
     )
     .unwrap();
     openssl(&[
@@ -311,6 +312,40 @@ fn a_blob_damaged_in_the_registrys_storage_is_named() {
         explain(&error)
     );
     assert!(bench.store.list().unwrap().is_empty());
+}
+
+#[test]
+fn a_registry_behind_a_proxy_is_reached_by_its_name_and_certificate() {
+    let mut bench = Bench::new();
+    let registry = Registry::start(bench.dir.path(), Kind::Guarded);
+    let (image, layout) = (sample(), bench.path("layout"));
+    image.write_layout(&layout, "v1");
+    registry.push(&layout, "v1", "team/app:v1", &[]);
+    let target = registry.host.parse().unwrap();
+    let proxy = Peer::start(move |request| match request.method.as_str() {
+        "CONNECT" => Answer::Tunnel(target),
+        _ => Answer::new(400, "a proxy"),
+    });
+    let auth = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        format!("{USER}:{PASSWORD}"),
+    );
+    bench.docker_config(&format!(
+        r#"{{"auths": {{"registry.invalid": {{"auth": "{auth}"}}}}}}"#
+    ));
+    bench.options.registry.extra_ca = Some(registry.ca());
+    bench.options.registry.proxies.https = Some(format!("http://{}", proxy.host()));
+    let pulled = bench
+        .pull("registry.invalid/team/app:v1")
+        .unwrap_or_else(|error| panic!("{}", explain(&error)));
+    assert_eq!(pulled.digest, image.digest());
+    // Only names go through the proxy in the clear.
+    assert!(
+        proxy
+            .seen()
+            .iter()
+            .all(|request| request.target == "registry.invalid:443")
+    );
 }
 
 /// `skopeo` parses references with Docker's own library; it does so before it looks at anything else.

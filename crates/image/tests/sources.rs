@@ -368,7 +368,7 @@ fn docker_archives_with_faults_are_refused() {
         .windows(12)
         .position(|window| window == b"architecture")
         .unwrap();
-    let mut flipped = good.clone();
+    let mut flipped = good;
     flipped[at] ^= 1;
     let error = pull(&flipped);
     assert!(
@@ -495,5 +495,35 @@ fn relative_paths_mean_the_same_from_everywhere() {
         bench
             .get(&format!("oci:{}/layout", bench.dir.path().display()))
             .is_some()
+    );
+}
+
+#[test]
+fn an_image_without_layers_is_an_empty_root() {
+    let bench = Bench::new();
+    let config = br#"{"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": null}}"#;
+    let image = TestImage::with_config(config.to_vec(), &[], Packing::Gzip);
+    image.write_layout(&bench.path("layout"), "latest");
+    let pulled = bench
+        .pull(&format!("oci:{}", bench.path("layout").display()))
+        .unwrap();
+    assert_eq!(pulled.root.pieces.len(), 1);
+    assert!(bench.store.verify().unwrap().is_empty());
+}
+
+#[test]
+fn an_image_that_is_known_costs_no_write() {
+    let bench = Bench::new();
+    TestImage::small().write_layout(&bench.path("layout"), "latest");
+    let reference = format!("oci:{}", bench.path("layout").display());
+    bench.pull(&reference).unwrap();
+    let names = bench.path("home/images/names.json");
+    let before = fs::metadata(&names).unwrap();
+    bench.pull(&reference).unwrap();
+    let after = fs::metadata(&names).unwrap();
+    // A change would be a new file.
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::ino(&before),
+        std::os::unix::fs::MetadataExt::ino(&after)
     );
 }

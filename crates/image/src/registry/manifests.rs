@@ -163,6 +163,8 @@ impl Registry {
             if !may_try {
                 return Ok(answer);
             }
+            // Read to its end, the connection serves the next request too.
+            drop(error::detail(answer));
         }
     }
 

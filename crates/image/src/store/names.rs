@@ -15,7 +15,7 @@ pub(crate) struct NameEntry {
     pub(crate) image: Digest,
     /// The document the name led to: the manifest, or the index it was chosen from.
     pub(crate) source: Digest,
-    /// When it was pulled, in seconds since 1970.
+    /// Since when it does, in seconds since 1970.
     pub(crate) pulled: u64,
 }
 
@@ -63,8 +63,14 @@ impl Store {
         Ok(result)
     }
 
-    /// Lets a name stand for an image.
+    /// Lets a name stand for an image. If it does already, nothing is written: a sync of the disk
+    /// at every start of a container would cost more than all the rest of it.
     pub(crate) fn set_name(&self, name: &str, entry: NameEntry) -> Result<(), StoreError> {
+        let is_known =
+            |known: &NameEntry| known.image == entry.image && known.source == entry.source;
+        if self.names()?.get(name).is_some_and(is_known) {
+            return Ok(());
+        }
         self.change_names(|names| {
             names.insert(name.to_owned(), entry);
         })
