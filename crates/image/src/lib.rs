@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 
 pub mod digest;
+mod erofs;
 pub mod fsutil;
 pub mod layer;
 pub mod root;
 mod rootfs_dir;
 mod sparse;
 mod tree;
-mod erofs;
 
 mod blob;
 mod cancel;
@@ -36,9 +36,12 @@ pub use platform::{Platform, PlatformError};
 pub use progress::{NoProgress, Progress};
 pub use pull::{PullError, PullOptions, PullPolicy};
 pub use reference::{IdPrefix, ImageRef, Pick, ReferenceError, RegistryRef};
-pub use registry::{Mirror, ProxyError, ProxySettings, RegistryError, RegistryOptions, RetryPolicy, RootsError};
+pub use registry::{
+    Mirror, ProxyError, ProxySettings, RegistryError, RegistryOptions, RetryPolicy, RootsError,
+};
 pub use root::{Piece, RootImage};
 pub use source::{DockerArchiveError, FilesError, LayoutError, SourceError, TarballError};
 pub use store::{
-    Corruption, Damage, ImageSummary, PruneScope, Reclaimed, Removed, Store, StoreError, StoredImage, Usage,
+    Corruption, Damage, ImageSummary, PruneScope, Reclaimed, Removed, Store, StoreError,
+    StoredImage, Usage,
 };
