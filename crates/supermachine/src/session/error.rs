@@ -41,14 +41,38 @@ impl SessionError {
     }
 }
 
+/// The guest's words, and the kernel's reason where the guest's have none.
 fn describe(failure: &Failure) -> String {
     let context = &failure.context;
-    let reason = match (failure.kind, failure.errno) {
-        (FailureKind::NotFound, _) => "not found in the image".to_owned(),
-        (FailureKind::UnknownUser, 0) => "no such user or group in the image".to_owned(),
-        (FailureKind::Version, _) => "the guest is of another release than this program".to_owned(),
-        (_, 0) => return context.clone(),
-        (_, errno) => std::io::Error::from_raw_os_error(errno).to_string(),
-    };
+    if failure.errno == 0 || context.contains(": ") {
+        return context.clone();
+    }
+    let reason = std::io::Error::from_raw_os_error(failure.errno).to_string();
+    let reason = reason.split(" (os error").next().unwrap_or_default();
     format!("{context}: {reason}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_reason_is_added_where_the_guest_gave_none() {
+        let say = |context: &str, errno| {
+            describe(&Failure {
+                kind: FailureKind::NotExecutable,
+                context: context.into(),
+                errno,
+            })
+        };
+        assert_eq!(
+            say("exec /etc: is a directory", 21),
+            "exec /etc: is a directory"
+        );
+        assert_eq!(say("exec /secret", 13), "exec /secret: Permission denied");
+        assert_eq!(
+            say("there is no program to run", 0),
+            "there is no program to run"
+        );
+    }
 }

@@ -315,7 +315,7 @@ fn a_missing_program_is_the_guests_failure_with_exit_code_127() {
     });
     let error = session.wait_started(Deadline::NEVER).unwrap().unwrap_err();
     assert_eq!(error.exit_code(), 127);
-    assert_eq!(error.to_string(), "exec nope: not found in the image");
+    assert_eq!(error.to_string(), "exec nope: No such file or directory");
     agent.join().unwrap();
 }
 
