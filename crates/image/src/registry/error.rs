@@ -261,9 +261,11 @@ impl RegistryError {
     pub(super) fn is_transient(&self, reached: bool) -> bool {
         match self {
             Self::Connect { source, .. } => match &**source {
-                ureq::Error::Io(error) if is_refusal(error.kind()) => reached,
-                ureq::Error::Io(_) => tls_error(source).is_none(),
-                ureq::Error::HostNotFound => reached,
+                ureq::Error::Io(error) if is_break(error.kind()) => true,
+                // A wrong name, a closed port: no use in insisting, unless it worked a moment ago.
+                ureq::Error::Io(_) => reached && tls_error(source).is_none(),
+                ureq::Error::HostNotFound
+                | ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => reached,
                 ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed => true,
                 ureq::Error::Protocol(_) | ureq::Error::BodyStalled => true,
                 _ => false,
@@ -295,15 +297,16 @@ pub(super) fn is_transient_status(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
-fn is_refusal(kind: std::io::ErrorKind) -> bool {
+/// A connection that was there and is gone.
+fn is_break(kind: std::io::ErrorKind) -> bool {
     use std::io::ErrorKind as Kind;
     matches!(
         kind,
-        Kind::ConnectionRefused
-            | Kind::HostUnreachable
-            | Kind::NetworkUnreachable
-            | Kind::NetworkDown
-            | Kind::AddrNotAvailable
+        Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::BrokenPipe
+            | Kind::UnexpectedEof
+            | Kind::TimedOut
     )
 }
 
@@ -337,5 +340,34 @@ mod tests {
         assert!(explain(b"whatever", true).contains("web page"));
         assert_eq!(explain(b"a\x1b[2Jb\x07", false), ": a[2Jb");
         assert!(explain("x".repeat(10_000).as_bytes(), false).len() < 400);
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        use std::io::{Error, ErrorKind};
+        let connect = |source: ureq::Error| {
+            RegistryError::transport(&"https://r.example/".parse().unwrap(), source)
+        };
+        let io = |kind: ErrorKind| connect(ureq::Error::Io(Error::from(kind)));
+        assert!(io(ErrorKind::ConnectionReset).is_transient(false));
+        assert!(connect(ureq::Error::Timeout(ureq::Timeout::PerRead)).is_transient(false));
+        for error in [
+            io(ErrorKind::ConnectionRefused),
+            connect(ureq::Error::Io(Error::other(
+                "failed to lookup address information",
+            ))),
+            connect(ureq::Error::HostNotFound),
+            connect(ureq::Error::Timeout(ureq::Timeout::Connect)),
+        ] {
+            assert!(!error.is_transient(false), "{error:?}");
+            assert!(error.is_transient(true), "{error:?}");
+        }
+        let untrusted = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let untrusted = connect(ureq::Error::Io(Error::new(
+            ErrorKind::InvalidData,
+            untrusted,
+        )));
+        assert!(matches!(untrusted, RegistryError::Certificate { .. }));
+        assert!(!untrusted.is_transient(true));
     }
 }

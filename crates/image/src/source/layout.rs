@@ -183,6 +183,7 @@ impl<F: Files> Source for Layout<F> {
         let not_a_layout = || LayoutError::NotALayout {
             path: self.path(),
             hint: match self.files.open("manifest.json") {
+                _ if !self.files.place().exists() => " (there is nothing of that name)",
                 Ok(Some(_)) => " (it looks like `docker save` wrote it: use docker-archive:)",
                 _ => "",
             },
