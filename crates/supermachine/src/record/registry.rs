@@ -3,7 +3,7 @@
 use super::content::{Record, VERSION};
 use super::summary::VmSummary;
 use crate::config::Retention;
-use crate::home::{Home, HomeError, write_atomically};
+use crate::home::{Home, write_atomically};
 use crate::liveness::{self, Liveness};
 use crate::names;
 use rustix::fs::{FlockOperation, flock};
@@ -26,9 +26,6 @@ pub enum RecordError {
     /// No VM of this name or id.
     #[error("no such VM: {0}")]
     NotFound(String),
-    /// There is no place for the VM's socket.
-    #[error(transparent)]
-    Home(#[from] HomeError),
     /// Several ids start like this.
     #[error("several VMs have an id that starts with {0}")]
     Ambiguous(String),
@@ -100,7 +97,6 @@ impl Registry {
 
     /// Makes a record, with a name drawn if it has none.
     pub(crate) fn create(&self, mut record: Record) -> Result<Entry, RecordError> {
-        record.socket = self.home.socket(&record.id)?;
         let _guard = self.lock()?;
         let dir = if record.name.is_empty() {
             self.draw_name(&mut record)?
@@ -183,11 +179,11 @@ impl Registry {
         if Liveness::of(&dir).is_live() {
             return Err(RecordError::Running(record.name));
         }
-        remove_files(&record, &dir)
+        remove_files(&dir)
     }
 
-    /// Removes what supervisors that were killed left: records that were not to be kept, half-made records, and the
-    /// sockets of all.
+    /// Removes what supervisors that were killed left: records that were not to be kept, and
+    /// half-made ones.
     pub(crate) fn sweep(&self) -> Result<(), RecordError> {
         let dead: Vec<_> = self
             .dirs()?
@@ -206,13 +202,8 @@ impl Registry {
             return Ok(());
         }
         match read(dir) {
-            Ok(Some(record)) if record.config.retention == Retention::Remove => {
-                remove_files(&record, dir)
-            }
-            Ok(Some(record)) => {
-                remove_socket(&record);
-                Ok(())
-            }
+            Ok(Some(record)) if record.config.retention == Retention::Remove => remove_files(dir),
+            Ok(Some(_)) => Ok(()),
             // Its maker died before it was written.
             Ok(None) => fs::remove_dir_all(dir).map_err(failed("remove", dir)),
             // A record we do not understand is not ours to remove.
@@ -257,26 +248,15 @@ impl Entry {
     /// Removes the record and everything in it.
     pub(crate) fn remove(&self) -> Result<(), RecordError> {
         let _guard = self.registry.lock()?;
-        remove_files(&self.record, &self.dir)
-    }
-
-    /// Removes the client socket only.
-    pub(crate) fn remove_socket(&self) {
-        remove_socket(&self.record);
+        remove_files(&self.dir)
     }
 }
 
-fn remove_files(record: &Record, dir: &Path) -> Result<(), RecordError> {
-    remove_socket(record);
+fn remove_files(dir: &Path) -> Result<(), RecordError> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", dir)(error)),
         _ => Ok(()),
     }
-}
-
-fn remove_socket(record: &Record) {
-    // Its supervisor may have removed it already.
-    let _ = fs::remove_file(&record.socket);
 }
 
 /// Makes a directory; `None` if there is one.
@@ -396,17 +376,15 @@ mod tests {
     }
 
     #[test]
-    fn records_of_dead_supervisors_that_were_not_to_be_kept_are_swept_with_their_sockets() {
+    fn records_of_dead_supervisors_that_were_not_to_be_kept_are_swept() {
         let (_temporary, registry) = registry();
         let entry = registry.create(record(&VmConfig::new())).unwrap();
-        let socket = entry.record.socket.clone();
-        fs::write(&socket, "").unwrap();
         fs::create_dir(registry.home.vms().join("half-made")).unwrap();
         assert_eq!(registry.list().unwrap().len(), 1);
         let dir = entry.dir.clone();
         drop(entry);
         assert_eq!(registry.list().unwrap(), []);
-        assert!(!dir.exists() && !socket.exists());
+        assert!(!dir.exists());
         assert!(!registry.home.vms().join("half-made").exists());
     }
 

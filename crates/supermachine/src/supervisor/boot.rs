@@ -1,6 +1,6 @@
 //! From a plan to a running workload.
 
-use super::listener;
+use super::listener::Listener;
 use super::plan::{BootImage, Plan};
 use super::shared::Shared;
 use super::thread::Supervisor;
@@ -55,7 +55,7 @@ pub(crate) fn start(
     match Starting::new(home, assets, &image, plan, &entry)
         .and_then(|starting| starting.run(&config))
     {
-        Ok(running) => running.hand_over(entry, image),
+        Ok(running) => running.hand_over(home, entry, image),
         Err(error) => {
             let error = error.within(limit);
             abandon(&mut entry, &error);
@@ -182,9 +182,15 @@ impl Starting {
 }
 
 impl Running {
-    fn hand_over(self, mut entry: Entry, image: BootImage) -> Result<Started, Error> {
-        let shared = Shared::new().map_err(|errno| Error::Session(SessionError::Socket(errno)))?;
-        let shared = Arc::new(shared);
+    /// Opens the VM to other processes and leaves it to its supervisor's thread.
+    fn hand_over(self, home: &Home, mut entry: Entry, image: BootImage) -> Result<Started, Error> {
+        let (shared, listener) = match open_doors(home, &mut entry) {
+            Ok(doors) => doors,
+            Err(error) => {
+                abandon(&mut entry, &error);
+                return Err(error);
+            }
+        };
         let started = Started {
             record: entry.record.clone(),
             shared: Arc::clone(&shared),
@@ -192,34 +198,31 @@ impl Running {
             connector: self.vmm.connector(),
             timings: self.timings,
         };
-        let socket = entry.record.socket.clone();
-        let opened = listener::open(&socket).map_err(|errno| Error::ClientSocket {
-            path: socket,
-            source: errno.into(),
-        });
-        entry.record.state = State::Running {
-            since_ns: unix_nanos(SystemTime::now()),
-        };
-        match opened.and_then(|listener| Ok((listener, entry.save()?))) {
-            Ok((listener, ())) => {
-                Supervisor::new(
-                    entry,
-                    self.vmm,
-                    self.main,
-                    shared,
-                    listener,
-                    self.warnings,
-                    image,
-                )
-                .spawn()?;
-                Ok(started)
-            }
-            Err(error) => {
-                abandon(&mut entry, &error);
-                Err(error)
-            }
-        }
+        let Self {
+            vmm,
+            main,
+            warnings,
+            ..
+        } = self;
+        Supervisor::new(entry, vmm, main, shared, listener, warnings, image).spawn()?;
+        Ok(started)
     }
+}
+
+fn open_doors(home: &Home, entry: &mut Entry) -> Result<(Arc<Shared>, Listener), Error> {
+    let shared = Shared::new().map_err(|errno| Error::Session(SessionError::Socket(errno)))?;
+    let name = home.socket(&entry.record.id)?;
+    let failed = |errno: rustix::io::Errno| Error::ClientSocket {
+        path: name.clone(),
+        source: errno.into(),
+    };
+    let listener = Listener::open(&name).map_err(failed)?;
+    entry.record.socket = listener.address();
+    entry.record.state = State::Running {
+        since_ns: unix_nanos(SystemTime::now()),
+    };
+    entry.save()?;
+    Ok((Arc::new(shared), listener))
 }
 
 fn open_console(path: &Path) -> Result<File, VmmError> {

@@ -1,7 +1,7 @@
 //! The thread that watches a VM until it has ended.
 
 use super::boot::Warnings;
-use super::listener;
+use super::listener::Listener;
 use super::plan::BootImage;
 use super::shared::{Order, Outcome, Shared};
 use super::wait;
@@ -72,7 +72,7 @@ pub(super) struct Supervisor {
     vmm: VmmProcess,
     main: Arc<Session>,
     shared: Arc<Shared>,
-    listener: OwnedFd,
+    listener: Listener,
     warnings: Warnings,
     /// The image stays in the store as long as this lives.
     _image: BootImage,
@@ -101,7 +101,7 @@ impl Supervisor {
         vmm: VmmProcess,
         main: Arc<Session>,
         shared: Arc<Shared>,
-        listener: OwnedFd,
+        listener: Listener,
         warnings: Warnings,
         image: BootImage,
     ) -> Self {
@@ -305,7 +305,7 @@ impl Supervisor {
     }
 
     fn serve_clients(&mut self) -> Option<Ending> {
-        while let Some(socket) = listener::accept(&self.listener) {
+        while let Some(socket) = self.listener.accept() {
             self.connections.push(Connection {
                 socket,
                 waiting: Waiting::Request,
@@ -492,7 +492,6 @@ impl Supervisor {
                     at_ns,
                 },
             };
-            self.entry.remove_socket();
             self.entry.save()
         };
         if let Err(error) = written {

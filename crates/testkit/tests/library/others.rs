@@ -1,9 +1,10 @@
 //! VMs of other processes, and several at once.
 
 use crate::{image, runtime, shell};
+use std::io::Read;
 use std::time::Duration;
 use supermachine::{
-    ClientError, Deadline, Error, ExitStatus, RecordError, Retention, Signal, VmConfig,
+    ClientError, Deadline, Error, ExitStatus, MainOutput, RecordError, Retention, Signal, VmConfig,
 };
 use testkit::Home;
 
@@ -11,15 +12,17 @@ use testkit::Home;
 fn a_vm_is_reached_by_name_without_its_handle() {
     let home = Home::new();
     let config = VmConfig::new()
+        .output(MainOutput::Stream)
         .name("served")
         .env("A", "1")
         .user("7")
         .retention(Retention::Keep);
-    let own = shell(
+    let mut own = shell(
         &home,
         config,
-        "trap 'exit 4' HUP; while :; do sleep 0.1; done",
+        "trap 'exit 4' HUP; echo ready; while :; do sleep 0.1; done",
     );
+    own.take_stdout().unwrap().read_exact(&mut [0; 6]).unwrap();
     let other = runtime(&home).open_vm(&own.id()[..12]).unwrap();
     assert_eq!(other.name(), "served");
     assert_eq!(

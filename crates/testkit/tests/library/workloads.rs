@@ -4,7 +4,7 @@ use crate::{image, runtime, shell};
 use std::io::{Read, Write};
 use std::time::Duration;
 use supermachine::{
-    Error, ExitStatus, MainOutput, MainStdin, Memory, Retention, Signal, VmConfig, VmStatus,
+    Error, ExitStatus, MainOutput, MainStdin, Memory, Retention, Signal, Vm, VmConfig, VmStatus,
 };
 use testkit::Home;
 
@@ -72,32 +72,31 @@ fn output_that_nobody_takes_is_logged_and_never_holds_the_workload_back() {
 #[test]
 fn stop_sends_the_stop_signal_and_kills_after_the_grace_period() {
     let home = Home::new();
-    let polite = shell(
-        &home,
-        VmConfig::new().retention(Retention::Keep).name("polite"),
-        "trap 'exit 5' TERM; while :; do sleep 0.1; done",
-    );
+    let config = VmConfig::new().retention(Retention::Keep);
+    let polite = ready_shell(&home, config, "trap 'exit 5' TERM");
     polite.stop().unwrap();
     assert_eq!(polite.wait().unwrap().status, ExitStatus::Code(5));
     let config = VmConfig::new().stop_grace(Duration::from_millis(300));
-    let stubborn = shell(&home, config, "trap '' TERM; while :; do sleep 0.1; done");
+    let stubborn = ready_shell(&home, config, "trap '' TERM");
     stubborn.stop().unwrap();
     assert_eq!(stubborn.wait().unwrap().status, ExitStatus::Signal(9));
     drop((polite, stubborn));
     home.assert_nothing_left();
 }
 
+/// A workload that has set its trap and waits.
+fn ready_shell(home: &Home, config: VmConfig, trap: &str) -> Vm {
+    let script = format!("{trap}; echo ready; while :; do sleep 0.1; done");
+    let mut vm = shell(home, config.output(MainOutput::Stream), &script);
+    let mut ready = [0; 6];
+    vm.take_stdout().unwrap().read_exact(&mut ready).unwrap();
+    vm
+}
+
 #[test]
 fn signals_reach_the_workload() {
     let home = Home::new();
-    let config = VmConfig::new().output(MainOutput::Stream);
-    let mut vm = shell(
-        &home,
-        config,
-        "trap 'exit 9' USR1; echo ready; while :; do sleep 0.1; done",
-    );
-    let mut ready = [0; 6];
-    vm.take_stdout().unwrap().read_exact(&mut ready).unwrap();
+    let vm = ready_shell(&home, VmConfig::new(), "trap 'exit 9' USR1");
     vm.signal("USR1".parse::<Signal>().unwrap()).unwrap();
     assert_eq!(vm.wait().unwrap().status, ExitStatus::Code(9));
 }
