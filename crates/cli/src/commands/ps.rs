@@ -1,5 +1,6 @@
 //! `ps`
 
+use super::wait::of_status;
 use crate::args;
 use crate::exit_code;
 use crate::output::table::{Table, shortened};
@@ -97,7 +98,7 @@ impl<'a> From<&'a Row> for Json<'a> {
             state: state(&vm.status),
             started: None,
             ended: None,
-            exit_code: vm.status.exit_code(),
+            exit_code: of_status(&vm.status),
             timed_out: false,
             out_of_memory: false,
             error: None,

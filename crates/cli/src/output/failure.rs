@@ -53,10 +53,18 @@ pub fn code(error: &anyhow::Error) -> u8 {
             return exit_code::OUTPUT_GONE;
         }
         if let Some(error) = cause.downcast_ref::<supermachine::Error>() {
-            return u8::try_from(error.exit_code()).unwrap_or(exit_code::OURS);
+            return of_library(error);
         }
     }
     exit_code::OURS
+}
+
+/// A deadline of ours that passed is a failure of ours: 124 is for `--timeout` alone.
+fn of_library(error: &supermachine::Error) -> u8 {
+    match u8::try_from(error.exit_code()) {
+        Ok(exit_code::TIMED_OUT) | Err(_) => exit_code::OURS,
+        Ok(code) => code,
+    }
 }
 
 /// Every cause once: a step that only passes its cause on repeats its words.
@@ -170,6 +178,12 @@ mod tests {
         assert_eq!(code(&anyhow::anyhow!("x")), 125);
         assert_eq!(code(&Silent(137).into()), 137);
         assert_eq!(code(&stdout::Gone.into()), 141);
+        let limit = std::time::Duration::from_secs(60);
+        let late = supermachine::Error::Deadline {
+            waiting_for: "the start",
+            limit,
+        };
+        assert_eq!(code(&late.into()), 125);
         assert_eq!(
             code(&anyhow::Error::from(supermachine::Error::Stopped).context("stop")),
             137
