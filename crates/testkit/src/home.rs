@@ -131,7 +131,14 @@ impl Home {
     /// `supermachine` with these words, about to run.
     pub fn cli<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Cli {
         let mut command = match self.person {
-            Person::Tester => Command::new(target::program("supermachine")),
+            Person::Tester => {
+                // A shell that runs the tests in the background has them ignore interrupts, and so would we.
+                let mut command = Command::new("env");
+                command
+                    .arg("--default-signal=INT,QUIT")
+                    .arg(target::program("supermachine"));
+                command
+            }
             Person::Unprivileged(kvm) => self.stage(kvm),
         };
         command
@@ -153,11 +160,17 @@ impl Home {
         Cli { command }
     }
 
+    /// Waits for teardown, then panics if a process of ours still runs.
+    #[track_caller]
+    pub fn assert_nothing_runs(&self) {
+        let left = Processes::of_this_test().outlasting(TEARDOWN);
+        assert!(left.is_empty(), "still running: {left:?}");
+    }
+
     /// Waits for teardown, then panics if a process of ours still runs or the runtime directory holds anything.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
-        let left = Processes::of_this_test().outlasting(TEARDOWN);
-        assert!(left.is_empty(), "still running: {left:?}");
+        self.assert_nothing_runs();
         let files = crate::files::list(&self.temp.path().join("run"));
         let sockets: Vec<_> = files.iter().filter(|path| !path.is_dir()).collect();
         assert!(

@@ -2,7 +2,7 @@
 
 use super::layout::{Compression, Layout};
 use super::tarball::{Entry, Tarball};
-use super::{Recipe, busybox, testbox};
+use super::{Recipe, busybox, inputs_with_code, testbox};
 use crate::digest;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -26,11 +26,11 @@ pub fn many_layers() -> Result<Recipe> {
 fn recipe(tiny_layers: usize) -> Result<Recipe> {
     let program = testbox::program()?;
     Ok(Recipe {
-        inputs: vec![
+        inputs: inputs_with_code([
             busybox::version()?,
             digest::of_bytes(&program),
             tiny_layers.to_string(),
-        ],
+        ]),
         make: Box::new(move |room, image| make(room, image, &program, tiny_layers)),
     })
 }

@@ -1,8 +1,8 @@
 //! An image from scratch around Debian's busybox-static.
 
-use super::Recipe;
 use super::layout::{Compression, Layout};
 use super::tarball::{Entry, Tarball};
+use super::{Recipe, inputs_with_code};
 use crate::apt;
 use crate::command::Run;
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ const PACKAGE: &str = "busybox-static";
 /// The image `busybox`.
 pub fn recipe() -> Result<Recipe> {
     Ok(Recipe {
-        inputs: vec![version()?],
+        inputs: inputs_with_code([version()?]),
         make: Box::new(make),
     })
 }

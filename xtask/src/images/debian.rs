@@ -57,7 +57,7 @@ fn containerfile(package: &str, run: &str) -> String {
         "FROM localhost/base\n\
          RUN apt-get -q update \\\n \
          && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends {package} \\\n \
-         && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*\n\
+         && rm -rf /var/lib/apt/lists/* /var/cache/apt/* && find /var/log -type f -delete\n\
          {run}\n"
     )
 }

@@ -1,8 +1,8 @@
 //! Our own test program (`src/bin/testbox`), built static, and the image that holds nothing else.
 
-use super::Recipe;
 use super::layout::{Compression, Layout};
 use super::tarball::{Entry, Tarball};
+use super::{Recipe, inputs_with_code};
 use crate::{digest, guest};
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -11,7 +11,7 @@ use serde_json::json;
 pub fn recipe() -> Result<Recipe> {
     let program = program()?;
     Ok(Recipe {
-        inputs: vec![digest::of_bytes(&program)],
+        inputs: inputs_with_code([digest::of_bytes(&program)]),
         make: Box::new(move |_, image| {
             let mut tar = Tarball::new();
             tar.add(&Entry::file(b"testbox", &program).mode(0o755))?;

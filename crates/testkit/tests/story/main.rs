@@ -1,0 +1,11 @@
+//! From an image to a command's output, through the command line and the library, on real KVM.
+#![forbid(unsafe_code)]
+
+mod awkward;
+mod crashes;
+mod people;
+mod programs;
+mod run;
+mod sources;
+mod standard_kernel;
+mod streams;
