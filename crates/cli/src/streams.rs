@@ -93,11 +93,18 @@ fn carry_output(
         // Dropping the reader lets the process run into its end instead of a full window.
         drop(reader);
         process.end(Signal::try_from(SIGPIPE)?);
-        return match error.kind() {
-            io::ErrorKind::BrokenPipe => Err(Gone.into()),
-            _ => Err(anyhow::Error::new(error).context(format!("cannot write to {name}"))),
+        return if is_gone(&error) {
+            Err(Gone.into())
+        } else {
+            Err(anyhow::Error::new(error).context(format!("cannot write to {name}")))
         };
     }
+}
+
+/// A pipe without a reader, or a terminal that was hung up.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+        || error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 /// Writes everything. Whoever shares the terminal or pipe with us may have made it non-blocking.

@@ -37,7 +37,8 @@ where
     // What is left is output that was not taken yet. Who has had enough of it may leave.
     relay.exits();
     match outputs.finish() {
-        Err(error) if error.is::<Gone>() => return Err(error),
+        // Who interrupts a pipeline often ends its reader too.
+        Err(error) if error.is::<Gone>() => return relay.interrupted().ok_or(error),
         written if ended.is_ok() => written?,
         // The VM failed first; that tells more.
         _ => {}
