@@ -153,7 +153,7 @@ impl Session {
         if readable {
             self.receive(&mut inner);
         }
-        self.changed.notify_all();
+        self.announce();
         inner
     }
 
@@ -199,9 +199,16 @@ impl Session {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(errno) => inner.state.closed(Some(errno)),
         }
-        if inner.state.finished().is_some() {
-            // The guest waits for it: it keeps a session until its last frame was read.
+        if inner.state.finished().is_some() && self.wake.is_some() {
+            // The guest keeps a session until its last frame was read. One of a single thread closes right away.
             let _ = shutdown(&self.socket, Shutdown::Both);
+        }
+    }
+
+    /// Wakes everybody who waits; a session of one thread has nobody.
+    fn announce(&self) {
+        if self.wake.is_some() {
+            self.changed.notify_all();
         }
     }
 
@@ -264,7 +271,7 @@ impl Session {
         {
             self.receive(&mut inner);
             self.flush(&mut inner);
-            self.changed.notify_all();
+            self.announce();
         }
         inner.state.finished().cloned()
     }
@@ -322,7 +329,7 @@ impl Session {
             self.receive(&mut inner);
         }
         self.flush(&mut inner);
-        self.changed.notify_all();
+        self.announce();
     }
 
     /// Ends the session for everybody who waits, if it has not ended.
@@ -330,6 +337,6 @@ impl Session {
         let mut inner = self.lock();
         inner.state.closed(None);
         inner.leader = Leader::Vacant;
-        self.changed.notify_all();
+        self.announce();
     }
 }

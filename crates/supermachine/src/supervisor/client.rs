@@ -46,6 +46,12 @@ impl Client {
         Self { socket }
     }
 
+    /// Where the supervisor listens.
+    #[cfg(test)]
+    pub(super) fn address(&self) -> &std::path::Path {
+        &self.socket
+    }
+
     /// Asks, and waits for the answer.
     pub(crate) fn ask(
         &self,

@@ -6,6 +6,8 @@
 
 mod boot;
 mod client;
+mod clients;
+mod ending;
 mod listener;
 mod machine;
 mod plan;

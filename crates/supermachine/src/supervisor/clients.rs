@@ -1,0 +1,232 @@
+//! The other processes that talk to a supervisor.
+
+use super::listener::Listener;
+use super::shared::Outcome;
+use crate::packet::{self, PacketError};
+use proto::supervisor::{Reply, Request, RequestBody, VERSION};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What a client waits for once it has asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// The end of the VM, to be told how the workload ended.
+    Exit,
+    /// The end of the VM.
+    Gone,
+    /// The vCPUs to stop.
+    Paused,
+    /// The vCPUs to go on.
+    Resumed,
+}
+
+/// One client. It asks once.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: OwnedFd,
+    waiting: Option<Waiting>,
+}
+
+impl Connection {
+    /// Answers. A client that does not listen misses its answer.
+    pub(super) fn reply(&self, reply: &Reply) {
+        let _ = packet::try_send(&self.socket, reply, &[]);
+    }
+
+    /// Answers with a descriptor.
+    pub(super) fn hand_over(&self, descriptor: BorrowedFd<'_>) {
+        let _ = packet::try_send(&self.socket, &Reply::Done, &[descriptor]);
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Clients {
+    listener: Listener,
+    connections: Vec<Connection>,
+}
+
+impl Clients {
+    pub(super) const fn new(listener: Listener) -> Self {
+        Self {
+            listener,
+            connections: Vec::new(),
+        }
+    }
+
+    /// What to watch for input.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let sockets = self
+            .connections
+            .iter()
+            .map(|connection| connection.socket.as_fd());
+        std::iter::once(self.listener.as_fd()).chain(sockets)
+    }
+
+    /// The requests that have come, with those who asked. Clients that went are forgotten.
+    pub(super) fn take_requests(&mut self) -> Vec<(Connection, RequestBody)> {
+        while let Some(socket) = self.listener.accept() {
+            self.connections.push(Connection {
+                socket,
+                waiting: None,
+            });
+        }
+        let mut requests = Vec::new();
+        for connection in std::mem::take(&mut self.connections) {
+            match packet::try_receive::<Request>(&connection.socket) {
+                Ok(None) => self.connections.push(connection),
+                Ok(Some((request, _))) if request.version != VERSION => {
+                    connection.reply(&Reply::Failed(
+                        "this VM was started by another release".into(),
+                    ));
+                }
+                Ok(Some((request, _))) if connection.waiting.is_none() => {
+                    requests.push((connection, request.body));
+                }
+                Ok(Some(_)) | Err(PacketError::Closed) => {}
+                Err(error) => connection.reply(&Reply::Failed(error.to_string())),
+            }
+        }
+        requests
+    }
+
+    /// Keeps a client until what it waits for has come.
+    pub(super) fn keep(&mut self, mut connection: Connection, waiting: Waiting) {
+        connection.waiting = Some(waiting);
+        self.connections.push(connection);
+    }
+
+    /// Answers those who wait for this.
+    pub(super) fn answer(&mut self, waiting: Waiting, reply: &Reply) {
+        for connection in self
+            .connections
+            .extract_if(.., |connection| connection.waiting == Some(waiting))
+        {
+            connection.reply(reply);
+        }
+    }
+
+    /// Tells everybody how it ended.
+    pub(super) fn dismiss(self, outcome: &Outcome) {
+        for connection in &self.connections {
+            connection.reply(&last_reply(connection.waiting, outcome));
+        }
+    }
+}
+
+fn last_reply(waiting: Option<Waiting>, outcome: &Outcome) -> Reply {
+    match (waiting, outcome) {
+        (Some(Waiting::Gone), _) => Reply::Done,
+        (Some(Waiting::Exit), Outcome::Exited(exit)) => Reply::Exited(*exit),
+        (_, Outcome::Failed(error)) => Reply::Failed(error.to_string()),
+        _ => Reply::Failed("the VM was stopped".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::{Client, ClientError};
+    use super::*;
+    use crate::deadline::Deadline;
+    use proto::session::{Exit, ExitStatus};
+
+    const EXIT: Exit = Exit {
+        status: ExitStatus::Code(3),
+        duration_us: 0,
+        max_rss_kib: 0,
+        timed_out: false,
+        out_of_memory: false,
+    };
+
+    fn clients() -> (tempfile::TempDir, Clients, Client) {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = Listener::open(&dir.path().join("a.sock")).unwrap();
+        let client = Client::new(listener.address());
+        (dir, Clients::new(listener), client)
+    }
+
+    /// Takes requests until there is one.
+    fn next(clients: &mut Clients) -> (Connection, RequestBody) {
+        loop {
+            if let Some(request) = clients.take_requests().pop() {
+                return request;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_exit_learns_it_when_the_vm_has_gone() {
+        let (_dir, mut clients, client) = clients();
+        let waiter = std::thread::spawn(move || client.ask(RequestBody::Wait, Deadline::NEVER));
+        let (connection, body) = next(&mut clients);
+        assert_eq!(body, RequestBody::Wait);
+        clients.keep(connection, Waiting::Exit);
+        clients.answer(Waiting::Paused, &Reply::Done);
+        clients.dismiss(&Outcome::Exited(EXIT));
+        assert!(matches!(waiter.join().unwrap(), Ok((Reply::Exited(exit), None)) if exit == EXIT));
+    }
+
+    #[test]
+    fn a_descriptor_reaches_the_client_that_asked_for_it() {
+        let (_dir, mut clients, client) = clients();
+        let asker = std::thread::spawn(move || client.ask(RequestBody::Connect, Deadline::NEVER));
+        let (connection, _) = next(&mut clients);
+        let (ours, theirs) = packet::pair(rustix::net::SocketType::STREAM).unwrap();
+        connection.hand_over(theirs.as_fd());
+        drop(theirs);
+        let (_, stream) = asker.join().unwrap().unwrap();
+        rustix::io::write(stream.unwrap(), b"x").unwrap();
+        assert_eq!(rustix::io::read(ours, &mut [0; 8]), Ok(1));
+    }
+
+    #[test]
+    fn a_supervisor_that_dies_before_its_answer_is_a_vm_that_does_not_run() {
+        let (_dir, mut clients, client) = clients();
+        let asker = std::thread::spawn({
+            let client = client.clone();
+            move || client.ask(RequestBody::Kill, Deadline::NEVER)
+        });
+        drop(next(&mut clients));
+        drop(clients);
+        assert_eq!(asker.join().unwrap().unwrap_err(), ClientError::NotRunning);
+        assert_eq!(
+            client.ask(RequestBody::Kill, Deadline::NEVER).unwrap_err(),
+            ClientError::NotRunning
+        );
+    }
+
+    #[test]
+    fn garbage_and_other_releases_are_answered_and_forgotten() {
+        let (_dir, mut clients, client) = clients();
+        let garbage = super::super::listener::dial(client.address()).unwrap();
+        rustix::io::write(&garbage, &[255; 100]).unwrap();
+        let stranger = super::super::listener::dial(client.address()).unwrap();
+        packet::send(
+            &stranger,
+            &Request {
+                version: VERSION + 1,
+                body: RequestBody::Kill,
+            },
+            &[],
+        )
+        .unwrap();
+        assert!(clients.take_requests().is_empty());
+        for socket in [garbage, stranger] {
+            assert!(matches!(
+                packet::try_receive::<Reply>(&socket),
+                Ok(Some((Reply::Failed(_), _)))
+            ));
+        }
+        assert_eq!(clients.descriptors().count(), 1);
+    }
+
+    #[test]
+    fn a_client_that_gets_no_answer_in_time_gives_up() {
+        let (_dir, _clients, client) = clients();
+        let deadline = Deadline::after(std::time::Duration::from_millis(5));
+        assert_eq!(
+            client.ask(RequestBody::Wait, deadline).unwrap_err(),
+            ClientError::TimedOut
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! The end of a VM: what it was, what the record says of it, who is told.
+
+use super::shared::Outcome;
+use super::thread::Supervisor;
+use super::wait;
+use crate::config::Retention;
+use crate::deadline::Deadline;
+use crate::record::State;
+use crate::session::SessionError;
+use crate::signals::Signal;
+use crate::time::unix_nanos;
+use crate::vmm::VmmError;
+use proto::session::{Exit, ExitStatus};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// How long what the guest sent before its end may take to arrive.
+const LAST_OUTPUT: Duration = Duration::from_secs(2);
+
+/// Why a VM comes to its end.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// Somebody asked for it.
+    Asked,
+    /// The VMM said why.
+    Vmm(VmmError),
+    /// The main session broke and the VMM did not say why.
+    Session(SessionError),
+    /// The workload outlived its timeout and the guest did nothing about it.
+    Overdue,
+}
+
+/// What it means that a VM is ended by force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Force {
+    /// A stop took too long, or the guest does not power off after its workload.
+    Stop,
+    /// The main session broke and the VMM says nothing.
+    Broken,
+    /// The workload outlived its timeout.
+    Overdue,
+}
+
+impl Supervisor {
+    /// The VM is over, or has to be.
+    pub(super) fn finish(mut self, ending: Ending) {
+        if matches!(ending, Ending::Vmm(_)) {
+            self.drain_main();
+        }
+        self.vmm.kill();
+        let outcome = self.outcome(ending);
+        self.main.abandon();
+        self.settle(&outcome);
+        self.shared.update(|status| {
+            status.outcome = Some(outcome.clone());
+            status.settled = true;
+        });
+        let Self {
+            entry,
+            mut vmm,
+            shared,
+            clients,
+            ..
+        } = self;
+        vmm.reap();
+        drop(vmm);
+        // From here on others may remove the record.
+        drop(entry);
+        clients.dismiss(&outcome);
+        shared.update(|status| status.gone = true);
+    }
+
+    /// Takes what the guest sent before its end; the VMM closes the stream when it goes.
+    fn drain_main(&mut self) {
+        let deadline = Deadline::after(LAST_OUTPUT);
+        while !deadline.has_passed() && !self.is_idle() {
+            self.main.pump();
+            self.note_main();
+            if self.exit.is_some() || self.broken.is_some() {
+                return;
+            }
+            let (socket, flags, _) = self.main.interest();
+            wait::any(&[(socket, flags)], deadline);
+        }
+    }
+
+    fn outcome(&self, ending: Ending) -> Outcome {
+        if let Some(exit) = self.exit {
+            return Outcome::Exited(exit);
+        }
+        match ending {
+            Ending::Asked => Outcome::Stopped,
+            Ending::Vmm(VmmError::PoweredOff { .. })
+                if self.stopping.is_some() || self.is_idle() =>
+            {
+                Outcome::Stopped
+            }
+            Ending::Vmm(error) => Outcome::Failed(Arc::new(error.into())),
+            Ending::Session(error) => Outcome::Failed(Arc::new(error.into())),
+            Ending::Overdue => Outcome::Exited(Exit {
+                status: ExitStatus::Signal(Signal::KILL.number()),
+                duration_us: self
+                    .entry
+                    .record
+                    .config
+                    .timeout
+                    .map_or(0, |timeout| timeout.as_micros() as u64),
+                max_rss_kib: 0,
+                timed_out: true,
+                out_of_memory: false,
+            }),
+        }
+    }
+
+    /// Brings the record to its last state.
+    fn settle(&mut self, outcome: &Outcome) {
+        let written = if self.entry.record.config.retention == Retention::Remove {
+            self.entry.remove()
+        } else {
+            let at_ns = unix_nanos(SystemTime::now());
+            let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            self.entry.record.warnings.clone_from(&warnings);
+            self.entry.record.state = match outcome {
+                Outcome::Exited(exit) => State::Exited { exit: *exit, at_ns },
+                Outcome::Stopped => State::Stopped { at_ns },
+                Outcome::Failed(error) => State::Failed {
+                    message: error.to_string(),
+                    at_ns,
+                },
+            };
+            self.entry.save()
+        };
+        if let Err(error) = written {
+            tracing::warn!(%error, "the record of a VM does not show its end");
+        }
+    }
+}
