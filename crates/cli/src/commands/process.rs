@@ -69,3 +69,60 @@ pub fn refuse(flag: &str, value: &str, reason: impl std::fmt::Display) -> Refusa
         hint: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use supermachine::{ExitStatus, Signal};
+
+    struct Process;
+
+    impl Recipient for Process {
+        fn pass_on(&self, _: Signal) {}
+
+        fn end(&self, _: Signal) {}
+    }
+
+    fn attended(wait: impl FnOnce(&Process) -> Result<Exit, Error>) -> anyhow::Result<u8> {
+        let streams = Streams {
+            stdin: None,
+            output: Readers {
+                stdout: None,
+                stderr: None,
+            },
+        };
+        attend(&Arc::new(Process), streams, &Relay::start().unwrap(), wait)
+    }
+
+    fn exit(status: ExitStatus, timed_out: bool) -> Exit {
+        Exit {
+            status,
+            duration_us: 0,
+            max_rss_kib: 0,
+            timed_out,
+            out_of_memory: false,
+        }
+    }
+
+    #[test]
+    fn the_exit_code_is_the_workloads_and_124_after_a_timeout() {
+        assert_eq!(
+            attended(|_| Ok(exit(ExitStatus::Code(7), false))).unwrap(),
+            7
+        );
+        assert_eq!(
+            attended(|_| Ok(exit(ExitStatus::Signal(9), false))).unwrap(),
+            137
+        );
+        assert_eq!(
+            attended(|_| Ok(exit(ExitStatus::Signal(9), true))).unwrap(),
+            124
+        );
+    }
+
+    #[test]
+    fn a_vm_that_fails_is_an_error_of_its_own() {
+        let error = attended(|_| Err(Error::NoWorkload)).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Error::NoWorkload)));
+    }
+}

@@ -31,3 +31,42 @@ pub fn of_status(status: &VmStatus) -> Option<i32> {
         other => other.exit_code(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+    use supermachine::{Exit, ExitStatus};
+
+    #[test]
+    fn the_code_is_the_one_run_would_have_ended_with() {
+        let at = SystemTime::now();
+        let exited = |status, timed_out| {
+            let exit = Exit {
+                status,
+                duration_us: 0,
+                max_rss_kib: 0,
+                timed_out,
+                out_of_memory: false,
+            };
+            VmStatus::Exited { exit, at }
+        };
+        for (status, code) in [
+            (exited(ExitStatus::Code(3), false), Some(3)),
+            (exited(ExitStatus::Signal(15), false), Some(143)),
+            (exited(ExitStatus::Signal(9), true), Some(124)),
+            (VmStatus::Stopped { at }, Some(137)),
+            (VmStatus::Crashed, Some(137)),
+            (
+                VmStatus::Failed {
+                    message: String::new(),
+                    at,
+                },
+                Some(125),
+            ),
+            (VmStatus::Running { since: at }, None),
+        ] {
+            assert_eq!(of_status(&status), code, "{status:?}");
+        }
+    }
+}
