@@ -77,10 +77,8 @@ fn two_first_runs_of_one_image_at_once_both_work() {
         for number in ["1", "2"] {
             let (home, image) = (&home, &image);
             scope.spawn(move || {
-                assert_eq!(
-                    home.run(["run", "--rm", image, "echo", number]).ok().trim(),
-                    number
-                )
+                let out = home.run(["run", "--rm", image, "echo", number]);
+                assert_eq!(out.ok().trim(), number);
             });
         }
     });
