@@ -21,6 +21,7 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 
 /// How the supervisor's process is started: a program and the words that make it call [`supervise`].
 #[derive(Debug, Clone)]
@@ -150,6 +151,12 @@ fn converse(child: &mut Child, assignment: &Assignment) -> io::Result<Option<Rep
 /// The whole life of a supervisor's process. Reads what to start from standard input, leaves the session of
 /// its terminal, reports the start on standard output, and returns when the VM has ended.
 pub fn supervise() -> ExitCode {
+    supervise_with(|_| {})
+}
+
+/// As [`supervise`]; `running` is shown the VM when it runs, so that a program that handles signals can stop
+/// it in an orderly way, from another thread.
+pub fn supervise_with(running: impl FnOnce(&Arc<Vm>)) -> ExitCode {
     // Fails only for a process group leader, which has no terminal to lose then.
     let _ = rustix::process::setsid();
     let started = read_assignment().and_then(|assignment| begin(&assignment));
@@ -170,6 +177,8 @@ pub fn supervise() -> ExitCode {
         // Whoever asked is gone before the answer; the VM has a name and can be found.
         tracing::info!(vm = vm.name(), "nobody waits for the report");
     }
+    let vm = Arc::new(vm);
+    running(&vm);
     vm.wait_gone();
     ExitCode::SUCCESS
 }

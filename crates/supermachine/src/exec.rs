@@ -116,7 +116,7 @@ impl<'vm> ExecBuilder<'vm> {
         self
     }
 
-    /// [`Self::output`] gives up at this moment, and the process is killed.
+    /// [`Self::output`] gives up at this moment, and the process is killed. [`Self::spawn`] waits for the VM only.
     pub fn deadline(mut self, deadline: impl Into<Deadline>) -> Self {
         self.deadline = deadline.into();
         self
@@ -172,7 +172,7 @@ impl<'vm> ExecBuilder<'vm> {
     fn open(mut self) -> Result<Session, Error> {
         self.wishes.stdin = self.stdin != ExecStdin::Null;
         let process = self.vm.defaults().process(self.wishes)?;
-        let session = Session::new(self.vm.reach().connect()?);
+        let session = Session::new(self.vm.reach().connect(self.deadline)?);
         session.request(&Request::new(RequestBody::Exec(process)))?;
         if let ExecStdin::Bytes(bytes) = self.stdin {
             session.feed(bytes);
@@ -198,10 +198,19 @@ pub struct Child {
 impl Child {
     /// The process id inside; waits until the program runs.
     pub fn pid(&self) -> Result<i32, Error> {
-        match self.session.wait_started(Deadline::NEVER) {
-            Ok(Ok(pid)) => Ok(pid),
-            Ok(Err(error)) => Err(self.reach.explain(error)),
-            Err(TimedOut) => Err(Error::Stopped),
+        self.pid_deadline(Deadline::NEVER)
+    }
+
+    /// As [`Self::pid`], until a deadline.
+    pub fn pid_deadline(&self, deadline: impl Into<Deadline>) -> Result<i32, Error> {
+        let deadline = deadline.into();
+        let limit = deadline.remaining().unwrap_or_default();
+        match self.session.wait_started(deadline) {
+            Ok(started) => started.map_err(|error| self.reach.explain(error)),
+            Err(TimedOut) => Err(Error::Deadline {
+                waiting_for: "the start of the process",
+                limit,
+            }),
         }
     }
 

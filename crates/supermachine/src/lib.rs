@@ -41,6 +41,7 @@ mod liveness;
 pub mod log;
 mod names;
 mod packet;
+mod poll;
 mod reach;
 mod record;
 mod runtime;
@@ -77,3 +78,20 @@ pub use vm::{Timings, Vm};
 
 /// The release of this library; `supermachine-vmm` and the assets must be of the same.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_go_to_other_threads() {
+        const fn is_shared<T: Send + Sync>() {}
+        is_shared::<Runtime>();
+        is_shared::<Image>();
+        is_shared::<Vm>();
+        is_shared::<Child>();
+        is_shared::<StdinWriter>();
+        is_shared::<OutputReader>();
+        is_shared::<Error>();
+    }
+}

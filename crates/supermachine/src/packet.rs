@@ -1,5 +1,8 @@
 //! Whole messages and descriptors over sequenced-packet sockets.
 
+use crate::deadline::Deadline;
+use crate::poll;
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -10,6 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// Both conversations agree on it.
 const MAX_PACKET: usize = proto::control::MAX_PACKET;
@@ -23,6 +27,9 @@ pub enum PacketError {
     /// The other side is gone.
     #[error("the other side closed the connection")]
     Closed,
+    /// The other side does not read.
+    #[error("the other side does not listen")]
+    Busy,
     /// The socket failed.
     #[error("{0}")]
     Socket(Errno),
@@ -39,13 +46,30 @@ pub(crate) fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
 }
 
-/// Sends a message and descriptors in one packet, waiting for room.
+/// Sends a message and descriptors in one packet, waiting for room until the deadline.
 pub(crate) fn send<T: Serialize>(
     socket: impl AsFd,
     message: &T,
     fds: &[BorrowedFd<'_>],
+    deadline: Deadline,
 ) -> Result<(), PacketError> {
-    send_with(socket, message, fds, SendFlags::NOSIGNAL)
+    let packet = proto::encode(message);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(PacketError::CutOff);
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    loop {
+        match sendmsg(&socket, &[IoSlice::new(&packet)], &mut ancillary, flags) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if poll::ready(&socket, PollFlags::OUT, deadline) => {}
+            Err(Errno::AGAIN) => return Err(PacketError::Busy),
+            Err(Errno::PIPE | Errno::CONNRESET) => return Err(PacketError::Closed),
+            Err(errno) => return Err(PacketError::Socket(errno)),
+        }
+    }
 }
 
 /// As [`send`]; a socket without room is an error. For peers that may not read.
@@ -54,34 +78,7 @@ pub(crate) fn try_send<T: Serialize>(
     message: &T,
     fds: &[BorrowedFd<'_>],
 ) -> Result<(), PacketError> {
-    send_with(
-        socket,
-        message,
-        fds,
-        SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
-    )
-}
-
-fn send_with<T: Serialize>(
-    socket: impl AsFd,
-    message: &T,
-    fds: &[BorrowedFd<'_>],
-    flags: SendFlags,
-) -> Result<(), PacketError> {
-    let packet = proto::encode(message);
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
-        return Err(PacketError::CutOff);
-    }
-    loop {
-        match sendmsg(&socket, &[IoSlice::new(&packet)], &mut ancillary, flags) {
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(Errno::PIPE | Errno::CONNRESET) => return Err(PacketError::Closed),
-            Err(errno) => return Err(PacketError::Socket(errno)),
-        }
-    }
+    send(socket, message, fds, Deadline::after(Duration::ZERO))
 }
 
 /// The next message, if it is there.
@@ -138,7 +135,7 @@ mod tests {
     fn a_message_arrives_whole_with_its_descriptors() {
         let (a, b) = pair(SocketType::SEQPACKET).unwrap();
         let (mut near, far) = std::io::pipe().unwrap();
-        send(&a, &Reply::Done, &[far.as_fd()]).unwrap();
+        send(&a, &Reply::Done, &[far.as_fd()], Deadline::NEVER).unwrap();
         drop(far);
         let (reply, fds) = try_receive::<Reply>(&b).unwrap().unwrap();
         assert_eq!(reply, Reply::Done);
@@ -156,8 +153,8 @@ mod tests {
     #[test]
     fn the_last_words_of_a_peer_that_did_not_listen_are_heard() {
         let (a, b) = pair(SocketType::SEQPACKET).unwrap();
-        send(&a, &Reply::Done, &[]).unwrap();
-        send(&b, &Reply::Failed("why".into()), &[]).unwrap();
+        send(&a, &Reply::Done, &[], Deadline::NEVER).unwrap();
+        send(&b, &Reply::Failed("why".into()), &[], Deadline::NEVER).unwrap();
         drop(b);
         let (reply, _) = try_receive::<Reply>(&a).unwrap().unwrap();
         assert_eq!(reply, Reply::Failed("why".into()));
@@ -165,10 +162,19 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_never_reads_is_given_up_on() {
+        let (a, _b) = pair(SocketType::SEQPACKET).unwrap();
+        let message = Reply::Failed("x".repeat(60_000));
+        let deadline = Deadline::after(Duration::from_millis(20));
+        let error = (0..100).find_map(|_| send(&a, &message, &[], deadline).err());
+        assert_eq!(error, Some(PacketError::Busy));
+    }
+
+    #[test]
     fn more_descriptors_than_expected_are_closed_and_refused() {
         let (a, b) = pair(SocketType::SEQPACKET).unwrap();
         let fds = [a.as_fd(); 50];
-        send(&a, &Reply::Done, &fds).unwrap();
+        send(&a, &Reply::Done, &fds, Deadline::NEVER).unwrap();
         assert_eq!(try_receive::<Reply>(&b).unwrap_err(), PacketError::CutOff);
     }
 }

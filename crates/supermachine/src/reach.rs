@@ -32,13 +32,13 @@ pub(crate) enum Reach {
 
 impl Reach {
     /// A stream to the agent.
-    pub(crate) fn connect(&self) -> Result<OwnedFd, Error> {
+    pub(crate) fn connect(&self, deadline: Deadline) -> Result<OwnedFd, Error> {
         match self {
             Self::Local { connector, .. } => connector
-                .connect()
+                .connect(deadline)
                 .map_err(|error| self.why_gone().unwrap_or(error.into())),
             Self::Remote(client) => {
-                match client.ask(RequestBody::Connect, Deadline::after(ANSWER))? {
+                match client.ask(RequestBody::Connect, deadline.min(Deadline::after(ANSWER)))? {
                     (Reply::Done, Some(stream)) => Ok(stream),
                     _ => Err(ClientError::NoStream.into()),
                 }

@@ -10,7 +10,7 @@ use crate::reach::Reach;
 use crate::record::{Record, Registry, VmSummary};
 use crate::session::{OutputReader, Session, StdinWriter, TimedOut};
 use crate::signals::Signal;
-use crate::supervisor::{Client, ClientError, Order, Outcome, Shared, Started};
+use crate::supervisor::{Client, ClientError, Order, Outcome, Shared, Started, Warnings};
 use crate::workload::Defaults;
 use crate::{MainOutput, MainStdin};
 use proto::session::{Exit, OutputStream};
@@ -41,6 +41,7 @@ struct Own {
     shared: Arc<Shared>,
     main: Arc<Session>,
     timings: Timings,
+    warnings: Warnings,
     stdin: Option<StdinWriter>,
     stdout: Option<OutputReader>,
     stderr: Option<OutputReader>,
@@ -67,6 +68,7 @@ impl Vm {
             main,
             connector,
             timings,
+            warnings,
         } = started;
         let output = |stream| OutputReader::new(Arc::clone(&main), stream);
         let streams = record.config.output == MainOutput::Stream;
@@ -78,6 +80,7 @@ impl Vm {
             shared: Arc::clone(&shared),
             main,
             timings,
+            warnings,
         };
         Self {
             home,
@@ -123,6 +126,19 @@ impl Vm {
     /// How long each step of the start took; `None` for a VM of another process.
     pub fn timings(&self) -> Option<Timings> {
         self.own.as_ref().map(|own| own.timings)
+    }
+
+    /// What went wrong so far without stopping the VM: output missing from the log, a host file behind a disk
+    /// that failed (the host's disk is full).
+    pub fn warnings(&self) -> Result<Vec<String>, Error> {
+        match &self.own {
+            Some(own) => Ok(own
+                .warnings
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .clone()),
+            None => Ok(self.summary()?.warnings),
+        }
     }
 
     /// Runs a program to its end and collects its output.

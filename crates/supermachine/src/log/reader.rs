@@ -2,21 +2,21 @@
 
 use super::entry::{HEADER_LEN, Header, LogEntry};
 use super::{CURRENT, OLDER};
+use crate::deadline::Deadline;
 use crate::liveness::Liveness;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Timespec, inotify};
+use crate::poll;
+use rustix::event::PollFlags;
+use rustix::fs::inotify;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How often a follower looks whether the supervisor still lives; its orderly end is noticed at once.
-const LIVENESS_CHECK: Timespec = Timespec {
-    tv_sec: 1,
-    tv_nsec: 0,
-};
+const LIVENESS_CHECK: Duration = Duration::from_secs(1);
 
 /// Reads a VM's log from its oldest entry. As an iterator it ends with what has been written so far;
 /// [`Self::follow`] waits for more until the VM has ended.
@@ -54,6 +54,15 @@ impl LogReader {
 
     /// The next entry; at the end of the log waits for more while the VM runs. `None` when it has ended.
     pub fn follow(&mut self) -> io::Result<Option<LogEntry>> {
+        self.follow_deadline(Deadline::NEVER)
+    }
+
+    /// As [`Self::follow`], until a deadline ([`io::ErrorKind::TimedOut`]).
+    pub fn follow_deadline(
+        &mut self,
+        deadline: impl Into<Deadline>,
+    ) -> io::Result<Option<LogEntry>> {
+        let deadline = deadline.into();
         self.start_watching()?;
         loop {
             // Liveness first: what was written before the end is still read.
@@ -64,7 +73,10 @@ impl LogReader {
             if !live {
                 return Ok(None);
             }
-            self.wait()?;
+            if deadline.has_passed() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.wait(deadline.min(Deadline::after(LIVENESS_CHECK)));
         }
     }
 
@@ -82,20 +94,11 @@ impl LogReader {
         Ok(())
     }
 
-    fn wait(&self) -> io::Result<()> {
-        let Some(watch) = &self.watch else {
-            return Ok(());
-        };
-        match poll(
-            &mut [PollFd::new(watch, PollFlags::IN)],
-            Some(&LIVENESS_CHECK),
-        ) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+    fn wait(&self, deadline: Deadline) {
+        let Some(watch) = &self.watch else { return };
+        poll::ready(watch, PollFlags::IN, deadline);
         let mut events = [0; 4096];
         while rustix::io::read(watch, &mut events).is_ok_and(|count| count > 0) {}
-        Ok(())
     }
 
     fn read_entry(&mut self) -> io::Result<Option<LogEntry>> {
@@ -269,5 +272,26 @@ mod tests {
         assert_eq!(reader.follow().unwrap().unwrap().data, b"two");
         assert_eq!(reader.follow().unwrap(), None);
         writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_follower_of_a_quiet_vm_gives_up_at_its_deadline() {
+        let dir = tempfile::tempdir().unwrap();
+        let _lock = crate::liveness::tests::hold(dir.path());
+        let mut reader = LogReader::open(dir.path(), Liveness::of(dir.path())).unwrap();
+        let error = reader
+            .follow_deadline(Duration::from_millis(5))
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_of_a_damaged_log_make_the_reader_panic(bytes: Vec<u8>) {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join(CURRENT), bytes).unwrap();
+            let reader = LogReader::open(dir.path(), Liveness::ended()).unwrap();
+            let _ = reader.map(Result::unwrap).count();
+        }
     }
 }

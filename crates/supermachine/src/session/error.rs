@@ -41,11 +41,20 @@ impl SessionError {
     }
 }
 
+/// Longer is no help to anybody.
+const MAX_CONTEXT: usize = 1000;
+
 /// The guest's words, and the kernel's reason where the guest's have none.
 fn describe(failure: &Failure) -> String {
-    let context = &failure.context;
+    // Root inside the VM could make the agent say anything, terminal control sequences too.
+    let context: String = failure
+        .context
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_CONTEXT)
+        .collect();
     if failure.errno == 0 || context.contains(": ") {
-        return context.clone();
+        return context;
     }
     let reason = std::io::Error::from_raw_os_error(failure.errno).to_string();
     let reason = reason.split(" (os error").next().unwrap_or_default();
@@ -70,6 +79,7 @@ mod tests {
             "exec /etc: is a directory"
         );
         assert_eq!(say("exec /secret", 13), "exec /secret: Permission denied");
+        assert_eq!(say("\x1b]0;a\x07b", 0), "]0;ab");
         assert_eq!(
             say("there is no program to run", 0),
             "there is no program to run"

@@ -459,3 +459,28 @@ fn a_request_over_the_limit_is_refused_before_it_is_sent() {
         Err(SessionError::RequestTooLong(_))
     ));
 }
+
+proptest::proptest! {
+    /// Whatever a hostile guest sends, in whatever pieces, the session ends or goes on; it never panics and
+    /// never holds more than its windows.
+    #[test]
+    fn no_bytes_of_a_guest_make_the_host_panic(pieces: Vec<Vec<u8>>) {
+        let mut state = state::State::new(None);
+        for piece in &pieces {
+            state.receive(piece);
+        }
+        state.queue_credit();
+    }
+
+    /// As before, but the frames are whole, so that their contents are looked at.
+    #[test]
+    fn no_frames_of_a_guest_make_the_host_panic(frames: Vec<(u8, Vec<u8>)>) {
+        let mut state = state::State::new(None);
+        for (kind, payload) in &frames {
+            let len = u32::try_from(payload.len()).unwrap().to_le_bytes();
+            state.receive(&[&len[..], &[kind % 8], payload].concat());
+        }
+        state.closed(None);
+        proptest::prop_assert!(state.finished().is_some());
+    }
+}

@@ -37,10 +37,11 @@ pub(crate) struct Started {
     pub(crate) main: Arc<Session>,
     pub(crate) connector: VmmConnector,
     pub(crate) timings: Timings,
+    pub(crate) warnings: Warnings,
 }
 
 /// What went wrong without stopping the VM, for its record.
-pub(super) type Warnings = Arc<Mutex<Vec<String>>>;
+pub(crate) type Warnings = Arc<Mutex<Vec<String>>>;
 
 /// Starts a VM. Whatever fails, nothing of it is left but the record of a VM that was to be kept.
 pub(crate) fn start(
@@ -141,7 +142,7 @@ impl Starting {
         self.expect(|event| matches!(event, Event::Ready { .. }))?;
         let ready = Instant::now();
         let warnings = Warnings::default();
-        let stream = self.vmm.connector().connect()?;
+        let stream = self.vmm.connector().connect(self.deadline)?;
         let main = Session::new(stream)
             .with_tee(tee(self.log, Arc::clone(&warnings)))
             .with_wake()
@@ -197,6 +198,7 @@ impl Running {
             main: Arc::clone(&self.main),
             connector: self.vmm.connector(),
             timings: self.timings,
+            warnings: Arc::clone(&self.warnings),
         };
         let Self {
             vmm,

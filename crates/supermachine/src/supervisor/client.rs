@@ -1,10 +1,11 @@
 //! Talking to the supervisor of a VM from another process.
 
 use super::listener;
-use super::wait;
 use crate::deadline::Deadline;
 use crate::packet::{self, PacketError};
+use crate::poll;
 use proto::supervisor::{Reply, Request, RequestBody, VERSION};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -69,6 +70,7 @@ impl Client {
                 body,
             },
             &[],
+            deadline,
         )
         .map_err(ClientError::Packet)?;
         loop {
@@ -78,7 +80,7 @@ impl Client {
                 // The supervisor died before it answered.
                 Err(PacketError::Closed) => return Err(ClientError::NotRunning),
                 Err(error) => return Err(ClientError::Packet(error)),
-                Ok(None) if !wait::readable(&stream, deadline) => {
+                Ok(None) if !poll::ready(&stream, PollFlags::IN, deadline) => {
                     return Err(ClientError::TimedOut);
                 }
                 Ok(None) => {}

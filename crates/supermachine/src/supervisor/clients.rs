@@ -208,6 +208,7 @@ mod tests {
                 body: RequestBody::Kill,
             },
             &[],
+            Deadline::NEVER,
         )
         .unwrap();
         assert!(clients.take_requests().is_empty());

@@ -2,9 +2,9 @@
 
 use super::shared::Outcome;
 use super::thread::Supervisor;
-use super::wait;
 use crate::config::Retention;
 use crate::deadline::Deadline;
+use crate::poll;
 use crate::record::State;
 use crate::session::SessionError;
 use crate::signals::Signal;
@@ -58,7 +58,6 @@ impl Supervisor {
         let Self {
             entry,
             mut vmm,
-            shared,
             clients,
             ..
         } = self;
@@ -67,7 +66,7 @@ impl Supervisor {
         // From here on others may remove the record.
         drop(entry);
         clients.dismiss(&outcome);
-        shared.update(|status| status.gone = true);
+        // That it is gone is said when the thread ends, however it does.
     }
 
     /// Takes what the guest sent before its end; the VMM closes the stream when it goes.
@@ -80,7 +79,7 @@ impl Supervisor {
                 return;
             }
             let (socket, flags, _) = self.main.interest();
-            wait::any(&[(socket, flags)], deadline);
+            poll::any(&[(socket, flags)], deadline);
         }
     }
 

@@ -13,9 +13,8 @@ mod machine;
 mod plan;
 mod shared;
 mod thread;
-mod wait;
 
-pub(crate) use boot::{Started, start};
+pub(crate) use boot::{Started, Warnings, start};
 pub(crate) use client::Client;
 pub use client::ClientError;
 pub(crate) use plan::{BootImage, Plan};

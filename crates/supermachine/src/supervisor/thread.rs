@@ -5,11 +5,11 @@ use super::clients::{Clients, Connection, Waiting};
 use super::ending::{Ending, Force};
 use super::listener::Listener;
 use super::plan::BootImage;
-use super::shared::{Order, Shared};
-use super::wait;
+use super::shared::{Order, Outcome, Shared};
 use crate::config::{Retention, Workload};
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::poll;
 use crate::record::Entry;
 use crate::session::{Session, SessionError};
 use crate::signals::Signal;
@@ -18,7 +18,7 @@ use proto::control::{Command, Event};
 use proto::session::{Exit, Request, RequestBody as AgentRequest};
 use proto::supervisor::{Reply, RequestBody};
 use rustix::event::PollFlags;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +47,23 @@ pub(super) struct Supervisor {
     pub(super) broken: Option<SessionError>,
     /// When the VM is ended by force, and what that means.
     forced: Option<(Deadline, Force)>,
+}
+
+/// Tells everybody who waits that the VM is gone, even if this thread ends by a panic.
+struct Mourner {
+    shared: Arc<Shared>,
+    main: Arc<Session>,
+}
+
+impl Drop for Mourner {
+    fn drop(&mut self) {
+        self.main.abandon();
+        self.shared.update(|status| {
+            status.outcome.get_or_insert(Outcome::Stopped);
+            status.settled = true;
+            status.gone = true;
+        });
+    }
 }
 
 impl Supervisor {
@@ -90,6 +107,10 @@ impl Supervisor {
     }
 
     fn run(mut self) {
+        let _mourner = Mourner {
+            shared: Arc::clone(&self.shared),
+            main: Arc::clone(&self.main),
+        };
         let ending = loop {
             self.sleep();
             if let Some(ending) = self.step() {
@@ -118,7 +139,7 @@ impl Supervisor {
             fds.extend(wake.map(|wake| (wake, PollFlags::IN)));
         }
         fds.extend(self.clients.descriptors().map(|fd| (fd, PollFlags::IN)));
-        wait::any(
+        poll::any(
             &fds,
             self.forced
                 .map_or(Deadline::NEVER, |(deadline, _)| deadline),
@@ -206,10 +227,19 @@ impl Supervisor {
             match event {
                 Event::Paused => self.clients.answer(Waiting::Paused, &Reply::Done),
                 Event::Resumed => self.clients.answer(Waiting::Resumed, &Reply::Done),
+                Event::DiskFailed { message, .. } => self.warn(message),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn warn(&self, message: String) {
+        tracing::warn!(%message, "a VM goes on without what it asked for");
+        self.warnings
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(message);
     }
 
     /// Whether the VM ends right now.
@@ -241,7 +271,7 @@ impl Supervisor {
             .number();
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let request = Request::new(AgentRequest::Shutdown { signal, grace_ms });
-        match self.vmm.connector().connect() {
+        match self.connect() {
             Ok(stream) => {
                 let session = Session::new(stream);
                 session.lead_externally();
@@ -265,7 +295,7 @@ impl Supervisor {
     fn serve(&mut self, connection: Connection, body: RequestBody) -> bool {
         let (waiting, ends) = match body {
             RequestBody::Connect => {
-                match self.vmm.connector().connect() {
+                match self.connect() {
                     Ok(stream) => connection.hand_over(stream.as_fd()),
                     Err(error) => connection.reply(&Reply::Failed(error.to_string())),
                 }
@@ -294,6 +324,13 @@ impl Supervisor {
         };
         self.clients.keep(connection, waiting);
         ends
+    }
+
+    /// A stream to the agent. Never waits: this thread has other things to do.
+    fn connect(&self) -> Result<OwnedFd, VmmError> {
+        self.vmm
+            .connector()
+            .connect(Deadline::after(Duration::ZERO))
     }
 
     fn signal(&self, signal: i32) -> Reply {

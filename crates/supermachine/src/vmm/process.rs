@@ -3,10 +3,9 @@
 use super::{VmmError, console};
 use crate::deadline::Deadline;
 use crate::packet::{self, PacketError};
+use crate::poll;
 use proto::control::{Command as Order, Disk, DiskMode, End, Event, MAX_DESCRIPTORS, VERSION};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::Timespec;
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 use rustix::net::SocketType;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs::File;
@@ -15,6 +14,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A VMM that takes no message for so long is stuck.
+const LISTENS: Duration = Duration::from_secs(30);
 
 /// The process around one VM. It ends by itself when its socket closes; [`VmmProcess::reap`] collects it.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ pub(crate) struct VmmConnector(Arc<OwnedFd>);
 
 impl VmmConnector {
     /// A stream to the agent. The packet is sent whole or not at all, so threads need no lock between them.
-    pub(crate) fn connect(&self) -> Result<OwnedFd, VmmError> {
+    pub(crate) fn connect(&self, deadline: Deadline) -> Result<OwnedFd, VmmError> {
         let (ours, theirs) = packet::pair(SocketType::STREAM)
             .map_err(|errno| VmmError::Control(PacketError::Socket(errno)))?;
         packet::send(
@@ -42,6 +45,7 @@ impl VmmConnector {
                 port: proto::guest::AGENT_PORT,
             },
             &[theirs.as_fd()],
+            deadline.min(Deadline::after(LISTENS)),
         )?;
         Ok(ours)
     }
@@ -95,7 +99,7 @@ impl VmmProcess {
 
     /// Sends an order. A VMM that does not take it has ended, and that is the error.
     pub(crate) fn send(&mut self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), VmmError> {
-        match packet::send(&*self.control, order, fds) {
+        match packet::send(&*self.control, order, fds, Deadline::after(LISTENS)) {
             Err(PacketError::Closed) => Err(self.last_words()),
             other => Ok(other?),
         }
@@ -140,17 +144,8 @@ impl VmmProcess {
             if let Some(event) = self.try_event()? {
                 return Ok(Some(event));
             }
-            let left = deadline.remaining().map(|left| Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: left.subsec_nanos().into(),
-            });
-            match poll(
-                &mut [PollFd::new(&self.control, PollFlags::IN)],
-                left.as_ref(),
-            ) {
-                Ok(0) => return Ok(None),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(VmmError::Control(PacketError::Socket(errno))),
+            if !poll::ready(&self.control, PollFlags::IN, deadline) {
+                return Ok(None);
             }
         }
     }
@@ -203,12 +198,7 @@ impl VmmProcess {
 
     /// Whether the process has ended (and not been collected).
     pub(crate) fn has_ended(&self) -> bool {
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&now))
-            .is_ok_and(|ready| ready > 0)
+        poll::ready(&self.pidfd, PollFlags::IN, Deadline::after(Duration::ZERO))
     }
 
     /// Ends the process at once.
@@ -296,6 +286,7 @@ mod tests {
                 release: "9.9.9".into(),
             },
             &[],
+            Deadline::NEVER,
         )
         .unwrap();
         let error = vmm.next_event(Deadline::NEVER).unwrap_err();
@@ -310,7 +301,7 @@ mod tests {
             step: proto::control::Step::OpenKvm,
             message: "no KVM".into(),
         };
-        packet::send(&theirs, &Event::Ended(end), &[]).unwrap();
+        packet::send(&theirs, &Event::Ended(end), &[], Deadline::NEVER).unwrap();
         drop(theirs);
         let error = vmm.send(&Order::Pause, &[]).unwrap_err();
         assert!(
@@ -354,7 +345,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut vmm, _theirs) = spoken_for(dir.path());
         assert_eq!(
-            vmm.next_event(Deadline::after(std::time::Duration::from_millis(5)))
+            vmm.next_event(Deadline::after(Duration::from_millis(5)))
                 .unwrap(),
             None
         );

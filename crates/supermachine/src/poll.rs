@@ -1,23 +1,24 @@
-//! Sleeping until one of several descriptors has something.
+//! Sleeping until descriptors have something.
 
 use crate::deadline::Deadline;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd};
 
-/// Waits for input on one descriptor; whether it came before the deadline.
-pub(super) fn readable(fd: &OwnedFd, deadline: Deadline) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+/// Waits for one descriptor; whether it was ready (or failed) before the deadline.
+pub(crate) fn ready(fd: impl AsFd, what: PollFlags, deadline: Deadline) -> bool {
+    let mut fds = [PollFd::new(&fd, what)];
     loop {
         match poll(&mut fds, timespec(deadline).as_ref()) {
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             other => return other.is_ok_and(|ready| ready > 0),
         }
     }
 }
 
 /// Sleeps until one of `fds` is ready or the deadline has passed.
-pub(super) fn any(fds: &[(BorrowedFd<'_>, PollFlags)], deadline: Deadline) {
+pub(crate) fn any(fds: &[(BorrowedFd<'_>, PollFlags)], deadline: Deadline) {
     let mut fds: Vec<_> = fds
         .iter()
         .map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
@@ -26,7 +27,7 @@ pub(super) fn any(fds: &[(BorrowedFd<'_>, PollFlags)], deadline: Deadline) {
     let _ = poll(&mut fds, timespec(deadline).as_ref());
 }
 
-fn timespec(deadline: Deadline) -> Option<Timespec> {
+pub(crate) fn timespec(deadline: Deadline) -> Option<Timespec> {
     let left = deadline.remaining()?;
     Some(Timespec {
         tv_sec: left.as_secs() as i64,
