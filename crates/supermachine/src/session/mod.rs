@@ -1,7 +1,7 @@
 //! The host's end of a session: one stream to the guest's agent, one process inside.
 //!
 //! [`state`] is the protocol without I/O: frames in, frames out, credit. [`Session`] puts it on a socket and
-//! lets any number of threads wait on it without a thread of its own. [`collect`] runs a whole exec in the
+//! lets any number of threads wait on it without a thread of its own. [`collect()`] runs a whole exec in the
 //! caller's thread.
 
 mod collect;
