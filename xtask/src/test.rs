@@ -49,12 +49,8 @@ fn all(steps: &mut Steps, arguments: &[String]) -> Result<()> {
     })?;
     steps.step("docs", || {
         let mut doc = workspace::cargo();
-        doc.env("RUSTDOCFLAGS", "-D warnings").args([
-            "doc",
-            "--workspace",
-            "--no-deps",
-            "--document-private-items",
-        ]);
+        doc.env("RUSTDOCFLAGS", "-D warnings")
+            .args(["doc", "--workspace", "--no-deps"]);
         doc.checked()
     })?;
     // Both kernels: the one this host does not need is booted in emulation.
