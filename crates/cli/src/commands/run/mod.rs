@@ -6,7 +6,7 @@ use super::image;
 use super::process::{Streams, attend};
 use crate::args;
 use crate::exit_code;
-use crate::output::stdout;
+use crate::output::{failure, stdout};
 use crate::signals::Relay;
 use crate::streams::Readers;
 use anyhow::Context;
@@ -52,6 +52,9 @@ fn foreground(
     };
     let vm = Arc::new(vm);
     let ended = attend(&vm, streams, relay, Vm::wait);
+    for warning in vm.warnings()? {
+        failure::note(&warning);
+    }
     // Nobody else holds it: the threads of the outputs are gone, and the relay has let go.
     match Arc::into_inner(vm).map(Vm::close) {
         Some(Err(error)) if ended.is_ok() => Err(error.into()),
