@@ -52,8 +52,8 @@ impl Defaults {
             .workdir
             .clone()
             .unwrap_or_else(|| image.working_dir.as_str().into());
-        if config.workdir.is_some() && !cwd.0.starts_with(b"/") {
-            return Err(ConfigError::Workdir(cwd.lossy()));
+        if config.workdir.is_some() {
+            check_dir(&cwd)?;
         }
         let stop_signal = match (config.stop_signal, &image.stop_signal) {
             (Some(signal), _) => signal,
@@ -82,6 +82,9 @@ impl Defaults {
         let mut env = self.env.clone();
         for variable in wishes.env {
             set(&mut env, variable)?;
+        }
+        if let Some(dir) = &wishes.cwd {
+            check_dir(dir)?;
         }
         for string in wishes.argv.iter().chain(&env) {
             check_string(string)?;
@@ -172,6 +175,15 @@ fn set(env: &mut Vec<ByteString>, variable: ByteString) -> Result<(), ConfigErro
         None => env.push(variable),
     }
     Ok(())
+}
+
+/// Relative to what would be anybody's guess.
+fn check_dir(dir: &ByteString) -> Result<(), ConfigError> {
+    if dir.0.starts_with(b"/") {
+        Ok(())
+    } else {
+        Err(ConfigError::Workdir(dir.lossy()))
+    }
 }
 
 fn check_string(string: &ByteString) -> Result<(), ConfigError> {
@@ -284,6 +296,22 @@ mod tests {
         let process = defaults.process(wishes).unwrap();
         assert_eq!(process.user, b"app");
         assert!(process.env.contains(&b"A=9".to_vec()) && !process.env.contains(&b"A=1".to_vec()));
+    }
+
+    #[test]
+    fn a_relative_directory_is_refused_for_the_vm_and_for_an_exec() {
+        let refused = ConfigError::Workdir("srv".into());
+        assert_eq!(
+            Defaults::new(&image(), &VmConfig::new().workdir("srv"), "h").unwrap_err(),
+            refused
+        );
+        let defaults = Defaults::new(&image(), &VmConfig::new(), "h").unwrap();
+        let wishes = Wishes {
+            argv: vec!["true".into()],
+            cwd: Some("srv".into()),
+            ..Wishes::default()
+        };
+        assert_eq!(defaults.process(wishes).unwrap_err(), refused);
     }
 
     #[test]

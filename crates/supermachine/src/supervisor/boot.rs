@@ -52,11 +52,13 @@ pub(crate) fn start(
 ) -> Result<Started, Error> {
     let config = plan.record.config.clone();
     let limit = config.start_deadline;
+    // Before anything is made: a directory for sockets that cannot be used ends the start anyway.
+    let socket = home.socket(&plan.record.id)?;
     let mut entry = Registry::new(home).create(plan.record.clone())?;
     match Starting::new(home, assets, &image, plan, &entry)
         .and_then(|starting| starting.run(&config))
     {
-        Ok(running) => running.hand_over(home, entry, image),
+        Ok(running) => running.hand_over(&socket, entry, image),
         Err(error) => {
             let error = error.within(limit);
             abandon(&mut entry, &error);
@@ -184,8 +186,13 @@ impl Starting {
 
 impl Running {
     /// Opens the VM to other processes and leaves it to its supervisor's thread.
-    fn hand_over(self, home: &Home, mut entry: Entry, image: BootImage) -> Result<Started, Error> {
-        let (shared, listener) = match open_doors(home, &mut entry) {
+    fn hand_over(
+        self,
+        socket: &Path,
+        mut entry: Entry,
+        image: BootImage,
+    ) -> Result<Started, Error> {
+        let (shared, listener) = match open_doors(socket, &mut entry) {
             Ok(doors) => doors,
             Err(error) => {
                 abandon(&mut entry, &error);
@@ -211,14 +218,13 @@ impl Running {
     }
 }
 
-fn open_doors(home: &Home, entry: &mut Entry) -> Result<(Arc<Shared>, Listener), Error> {
+fn open_doors(name: &Path, entry: &mut Entry) -> Result<(Arc<Shared>, Listener), Error> {
     let shared = Shared::new().map_err(|errno| Error::Session(SessionError::Socket(errno)))?;
-    let name = home.socket(&entry.record.id)?;
     let failed = |errno: rustix::io::Errno| Error::ClientSocket {
-        path: name.clone(),
+        path: name.to_owned(),
         source: errno.into(),
     };
-    let listener = Listener::open(&name).map_err(failed)?;
+    let listener = Listener::open(name).map_err(failed)?;
     entry.record.socket = listener.address();
     entry.record.state = State::Running {
         since_ns: unix_nanos(SystemTime::now()),
