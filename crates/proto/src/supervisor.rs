@@ -16,6 +16,8 @@ pub const MAX_PACKET: usize = 64 << 10;
 pub struct Request {
     /// [`VERSION`] of the client.
     pub version: u16,
+    /// The id of the VM that is meant. The address of a VM that has ended may be another one's by now.
+    pub vm: String,
     /// What is asked.
     pub body: RequestBody,
 }
@@ -53,4 +55,6 @@ pub enum Reply {
     Exited(Exit),
     /// It could not be done.
     Failed(String),
+    /// This is the supervisor of another VM.
+    AnotherVm,
 }

@@ -194,7 +194,9 @@ pub(crate) fn wait_remote(home: &Home, name: &str, deadline: Deadline) -> Result
     let limit = deadline.remaining().unwrap_or_default();
     let registry = Registry::new(home);
     let (record, _) = registry.find(name)?;
-    let refused = match Client::new(record.socket.clone()).ask(RequestBody::Wait, deadline) {
+    let refused = match Client::new(record.socket.clone(), record.id.clone())
+        .ask(RequestBody::Wait, deadline)
+    {
         Ok((Reply::Exited(exit), _)) => return Ok(exit),
         Err(ClientError::TimedOut) => {
             return Err(Error::Deadline {
@@ -202,7 +204,7 @@ pub(crate) fn wait_remote(home: &Home, name: &str, deadline: Deadline) -> Result
                 limit,
             });
         }
-        Ok((Reply::Done | Reply::Failed(_), _)) => ClientError::NotRunning,
+        Ok(_) => ClientError::NotRunning,
         Err(error) => error,
     };
     match registry.summary(&record.id).map(|summary| summary.status) {

@@ -91,7 +91,7 @@ impl Vm {
     }
 
     pub(crate) fn remote(home: Home, record: Record) -> Self {
-        let client = Client::new(record.socket.clone());
+        let client = Client::new(record.socket.clone(), record.id.clone());
         Self {
             home,
             record,

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     socket: PathBuf,
+    vm: String,
 }
 
 /// Why the supervisor gave no answer.
@@ -43,8 +44,8 @@ pub enum ClientError {
 }
 
 impl Client {
-    pub(crate) const fn new(socket: PathBuf) -> Self {
-        Self { socket }
+    pub(crate) const fn new(socket: PathBuf, vm: String) -> Self {
+        Self { socket, vm }
     }
 
     /// Where the supervisor listens.
@@ -67,6 +68,7 @@ impl Client {
             &stream,
             &Request {
                 version: VERSION,
+                vm: self.vm.clone(),
                 body,
             },
             &[],
@@ -76,6 +78,7 @@ impl Client {
         loop {
             match packet::try_receive::<Reply>(&stream) {
                 Ok(Some((Reply::Failed(message), _))) => return Err(ClientError::Refused(message)),
+                Ok(Some((Reply::AnotherVm, _))) => return Err(ClientError::NotRunning),
                 Ok(Some((reply, fds))) => return Ok((reply, fds.into_iter().next())),
                 // The supervisor died before it answered.
                 Err(PacketError::Closed) => return Err(ClientError::NotRunning),

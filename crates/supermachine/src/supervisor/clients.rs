@@ -41,13 +41,15 @@ impl Connection {
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Clients {
+    vm: String,
     listener: Listener,
     connections: Vec<Connection>,
 }
 
 impl Clients {
-    pub(super) const fn new(listener: Listener) -> Self {
+    pub(super) const fn new(vm: String, listener: Listener) -> Self {
         Self {
+            vm,
             listener,
             connections: Vec::new(),
         }
@@ -78,6 +80,9 @@ impl Clients {
                     connection.reply(&Reply::Failed(
                         "this VM was started by another release".into(),
                     ));
+                }
+                Ok(Some((request, _))) if request.vm != self.vm => {
+                    connection.reply(&Reply::AnotherVm);
                 }
                 Ok(Some((request, _))) if connection.waiting.is_none() => {
                     requests.push((connection, request.body));
@@ -140,8 +145,9 @@ mod tests {
     fn clients() -> (tempfile::TempDir, Clients, Client) {
         let dir = tempfile::tempdir().unwrap();
         let listener = Listener::open(&dir.path().join("a.sock")).unwrap();
-        let client = Client::new(listener.address());
-        (dir, Clients::new(listener), client)
+        let id = crate::home::random_hex(64);
+        let client = Client::new(listener.address(), id.clone());
+        (dir, Clients::new(id, listener), client)
     }
 
     /// Takes requests until there is one.
@@ -205,6 +211,7 @@ mod tests {
             &stranger,
             &Request {
                 version: VERSION + 1,
+                vm: String::new(),
                 body: RequestBody::Kill,
             },
             &[],
@@ -219,6 +226,18 @@ mod tests {
             ));
         }
         assert_eq!(clients.descriptors().count(), 1);
+    }
+
+    #[test]
+    fn who_looks_for_another_vm_at_this_address_is_told_that_it_does_not_run() {
+        let (_dir, mut clients, client) = clients();
+        let lost = Client::new(client.address().to_owned(), "another".into());
+        let asker = std::thread::spawn(move || lost.ask(RequestBody::Kill, Deadline::NEVER));
+        while !asker.is_finished() {
+            assert!(clients.take_requests().is_empty());
+            std::thread::yield_now();
+        }
+        assert_eq!(asker.join().unwrap().unwrap_err(), ClientError::NotRunning);
     }
 
     #[test]

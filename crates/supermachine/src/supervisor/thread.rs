@@ -76,6 +76,7 @@ impl Supervisor {
         warnings: Warnings,
         image: BootImage,
     ) -> Self {
+        let id = entry.record.id.clone();
         let overdue = entry
             .record
             .config
@@ -86,7 +87,7 @@ impl Supervisor {
             vmm,
             main,
             shared,
-            clients: Clients::new(listener),
+            clients: Clients::new(id, listener),
             warnings,
             _image: image,
             stopping: None,

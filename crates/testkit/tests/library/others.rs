@@ -108,3 +108,14 @@ fn eight_vms_start_at_once_in_a_home_of_200_bytes() {
     assert_eq!(runtime(&home).vms().unwrap(), []);
     home.assert_nothing_left();
 }
+
+#[test]
+fn ending_a_vm_that_has_ended_leaves_the_next_one_alone() {
+    let home = Home::new();
+    let keep = |name: &str| VmConfig::new().name(name).retention(Retention::Keep);
+    drop(shell(&home, keep("first"), "true"));
+    // In one process the second one's supervisor is likely to listen where the first one's did.
+    let second = shell(&home, keep("second"), "sleep 1000");
+    runtime(&home).kill_and_remove_vm("first").unwrap();
+    assert_eq!(second.exec(["echo", "alive"]).unwrap().stdout, b"alive\n");
+}
