@@ -10,9 +10,9 @@ use crate::reach::Reach;
 use crate::record::{Record, Registry, VmSummary};
 use crate::session::{OutputReader, Session, StdinWriter, TimedOut};
 use crate::signals::Signal;
-use crate::supervisor::{Client, ClientError, Order, Outcome, Shared, Started, Warnings};
+use crate::supervisor::{Client, ClientError, Order, Outcome, Shared, Started, Status, Warnings};
 use crate::workload::Defaults;
-use crate::{MainOutput, MainStdin};
+use crate::{MainOutput, MainStdin, Retention};
 use proto::session::{Exit, OutputStream};
 use proto::supervisor::RequestBody;
 use std::ffi::OsStr;
@@ -311,12 +311,14 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
-        if let Some(own) = &self.own {
-            own.shared.order(Order::Close);
-            // The process around the VM has its end already; tearing it down takes 10-30 ms nobody has to wait for.
-            let _ = own.shared.wait(Deadline::after(STOP_MARGIN * 2), |status| {
-                status.settled.then_some(())
-            });
-        }
+        let Some(own) = &self.own else { return };
+        own.shared.order(Order::Close);
+        // A record that was removed bothers nobody while the process around the VM, which has its end already,
+        // is torn down: 10-30 ms nobody has to wait for. One that is kept can be removed right after this.
+        let kept = self.record.config.retention == Retention::Keep;
+        let done = |status: &Status| if kept { status.gone } else { status.settled };
+        let _ = own.shared.wait(Deadline::after(STOP_MARGIN * 2), |status| {
+            done(status).then_some(())
+        });
     }
 }

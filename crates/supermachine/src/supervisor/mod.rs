@@ -18,4 +18,4 @@ pub(crate) use boot::{Started, Warnings, start};
 pub(crate) use client::Client;
 pub use client::ClientError;
 pub(crate) use plan::{BootImage, Plan};
-pub(crate) use shared::{Order, Outcome, Shared};
+pub(crate) use shared::{Order, Outcome, Shared, Status};

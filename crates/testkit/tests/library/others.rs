@@ -112,6 +112,12 @@ fn eight_vms_start_at_once_in_a_home_of_200_bytes() {
 #[test]
 fn ending_a_vm_that_has_ended_leaves_the_next_one_alone() {
     let home = Home::new();
+    drop(shell(
+        &home,
+        VmConfig::new().name("zeroth").retention(Retention::Keep),
+        "sleep 1000",
+    ));
+    runtime(&home).remove_vm("zeroth").unwrap();
     let keep = |name: &str| VmConfig::new().name(name).retention(Retention::Keep);
     drop(shell(&home, keep("first"), "true"));
     // In one process the second one's supervisor is likely to listen where the first one's did.
