@@ -127,9 +127,9 @@ impl Relay {
         lock(&self.shared.state).phase = Phase::Remember;
     }
 
-    /// From here on a signal is for this.
+    /// From here on a signal is for this; so is one that was remembered.
     pub fn is_for(&self, recipient: Arc<dyn Recipient>) {
-        lock(&self.shared.state).phase = Phase::Running(recipient);
+        self.shared.run(recipient);
     }
 
     /// From here on a signal ends the command at once, and the relay holds no recipient any more. Waits for
@@ -168,6 +168,21 @@ impl Shared {
                 killed: false,
             }),
             delivery: Mutex::new(()),
+        }
+    }
+
+    /// Gives signals a recipient, first of all the one that came between the start of the recipient and now.
+    fn run(&self, recipient: Arc<dyn Recipient>) {
+        let mut state = lock(&self.state);
+        let _delivery = lock(&self.delivery);
+        let remembered = match state.phase {
+            Phase::Remember => state.ending,
+            _ => None,
+        };
+        state.phase = Phase::Running(Arc::clone(&recipient));
+        drop(state);
+        if let Some(Ok(signal)) = remembered.map(Signal::try_from) {
+            recipient.pass_on(signal);
         }
     }
 }
@@ -268,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_during_the_start_is_remembered_and_the_next_one_kills_the_workload() {
+    fn a_signal_before_the_workload_can_be_told_reaches_it_and_the_next_one_kills() {
         let recorder = Arc::new(Recorder::default());
         let shared = Shared::new(Phase::Remember);
         receive(&shared, SIGHUP);
         assert_eq!(lock(&shared.state).ending, Some(SIGHUP));
-        lock(&shared.state).phase = Phase::Running(Arc::clone(&recorder) as _);
+        shared.run(Arc::clone(&recorder) as _);
         receive(&shared, SIGHUP);
-        assert_eq!(*recorder.0.lock().unwrap(), ["end SIGKILL"]);
+        assert_eq!(*recorder.0.lock().unwrap(), ["SIGHUP", "end SIGKILL"]);
     }
 
     #[test]
