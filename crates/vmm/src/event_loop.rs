@@ -154,7 +154,7 @@ impl Session<'_> {
     }
 
     fn devices(&mut self) -> std::io::Result<()> {
-        let batch = self.machine.poller().wait()?;
+        let batch = self.machine.poller().ready()?;
         let knocked = self.machine.serve(&batch);
         if !self.ready && knocked.contains(&READY_PORT) {
             self.ready = true;

@@ -1,5 +1,6 @@
 //! epoll, with what we wait for and nothing else.
 
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use std::io;
@@ -66,9 +67,20 @@ impl Poller {
 
     /// Waits until something is ready.
     pub fn wait(&self) -> io::Result<Vec<Ready>> {
+        self.poll(None)
+    }
+
+    /// What is ready now, without waiting. For a poller that is watched by another one: readiness may be gone
+    /// again by the time of looking (an edge that was taken back), and waiting for more would leave everything
+    /// else the outer poller watches unserved.
+    pub fn ready(&self) -> io::Result<Vec<Ready>> {
+        self.poll(Some(&Timespec::default()))
+    }
+
+    fn poll(&self, timeout: Option<&Timespec>) -> io::Result<Vec<Ready>> {
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); 64];
         loop {
-            match epoll::wait(&self.0, &mut events, None) {
+            match epoll::wait(&self.0, &mut events, timeout) {
                 Ok((ready, _)) => return Ok(ready.iter().map(describe).collect()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -92,5 +104,24 @@ fn describe(event: &epoll::Event) -> Ready {
         readable: flags.intersects(EventFlags::IN | ended),
         writable: flags.intersects(EventFlags::OUT | broken),
         hangup: flags.intersects(broken),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn readiness_that_was_taken_back_is_nothing_to_wait_for() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let (inner, outer) = (Poller::new().unwrap(), Poller::new().unwrap());
+        inner.add(&ours, 1, Watch::Readable).unwrap();
+        outer.add(&inner, 2, Watch::Readable).unwrap();
+        theirs.write_all(b"x").unwrap();
+        assert_eq!(outer.wait().unwrap()[0].token, 2);
+        ours.read_exact(&mut [0]).unwrap();
+        assert!(inner.ready().unwrap().is_empty());
     }
 }
