@@ -96,10 +96,12 @@ pub fn run(arguments: &[String]) -> Result<()> {
         .iter()
         .filter(|it| bench.options.rows.contains(&it.subject.row));
     let rows: Vec<Row> = chosen.map(|it| bench.take(it)).collect();
+    let table = screen::table(&host, &rows);
     if json {
+        eprint!("{table}");
         println!("{:#}", screen::document(&host, &rows));
     } else {
-        print!("{}", screen::table(&host, &rows));
+        print!("{table}");
     }
     Ok(())
 }
