@@ -11,7 +11,7 @@ mod tarball;
 mod testbox;
 
 use crate::cache::Cache;
-use crate::{digest, workspace};
+use crate::{digest, needs, workspace};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -98,6 +98,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         [] => ALL.iter().collect(),
         names => names.iter().map(|name| find(name)).collect::<Result<_>>()?,
     };
+    needs::ensure(&[needs::BUILD, needs::IMAGES])?;
     for path in ensure(chosen)? {
         println!("{}", path.display());
     }
