@@ -13,8 +13,6 @@ use crate::sys::{process, signal};
 use proto::session::{Event, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// Connections accepted before the open ones get their turn.
-const ACCEPTS: usize = 32;
 /// How long to leave the listener alone when a connection could not be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -92,22 +90,21 @@ impl Agent {
         }
     }
 
+    /// Takes one connection. The listener stays readable while others wait, so epoll tells of them again. It must not
+    /// be asked without need: accept(2) on a vsock listener that has nobody sleeps until the kernel's next tick,
+    /// O_NONBLOCK or not (`vsock_accept` of 6.1 calls `schedule_timeout(0)`), 10 ms that every exec would wait.
     fn accept(&mut self) -> Result<(), String> {
-        for _ in 0..ACCEPTS {
-            match socket::accept(&self.listener) {
-                Ok(Some(Peer::Host(socket))) => self.open_session(Session::new(socket))?,
-                Ok(Some(Peer::Stranger)) => {}
-                Ok(None) => break,
-                // Out of descriptors or memory. Those who wait stay where they are; asking again at once
-                // would only be a way to spin.
-                Err(_) => {
-                    self.epoll.remove(&self.listener);
-                    self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
-                    break;
-                }
+        match socket::accept(&self.listener) {
+            Ok(Some(Peer::Host(socket))) => self.open_session(Session::new(socket)),
+            Ok(Some(Peer::Stranger) | None) => Ok(()),
+            // Out of descriptors or memory. Those who wait stay where they are; asking again at once
+            // would only be a way to spin.
+            Err(_) => {
+                self.epoll.remove(&self.listener);
+                self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
+                Ok(())
             }
         }
-        Ok(())
     }
 
     fn resume_accepting(&mut self, now: Instant) -> Result<(), String> {
