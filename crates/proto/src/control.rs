@@ -12,16 +12,23 @@
 //!  | Connect + stream ------->          |   the other end of `stream` is the caller's
 //!  | Pause, Resume    ------->          |
 //!  |           <------- Paused, Resumed |
+//!  | Save + files     ------->          |   of a VM that is paused
+//!  |           <------- Saved, SaveFailed |
+//!  | Fork + socket    ------->          |   a copy of a paused VM, which speaks on `socket`
+//!  |         <------- Forked, ForkFailed |
 //!  | (close)          ------->          |   the VM is killed
 //!  |                  <------- Ended    |   the guest powered off, or something failed
 //! ```
+//!
+//! A VM that was saved goes on in a new process: `SetDisk*, Restore` in the place of `SetDisk*, Boot`, then
+//! `Running`. There is no `Ready`: the agent listens already. A forked VM starts the same way, on its own socket.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Version of this conversation. Both ends come from one build; the check catches mixed installations.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The largest packet either side sends.
 pub const MAX_PACKET: usize = 64 << 10;
@@ -38,6 +45,11 @@ pub enum Command {
     /// Builds the VM and runs it. Descriptors: the kernels in the order of [`Boot::kernels`], then the
     /// initramfs, then the console log (written at its end).
     Boot(Boot),
+    /// Builds the VM that was saved and lets it go on. Every connection of its old life is reset; a disk whose
+    /// size is not the one it had is announced to the guest. Descriptors: the console log (written at its end),
+    /// the state file, then a file for each memory layer, the oldest first. For the copy that [`Command::Fork`]
+    /// made: the console log alone.
+    Restore(Restore),
     /// Connects the descriptor (one end of a stream socketpair) to a port of the guest. If the guest
     /// refuses, the descriptor is closed.
     Connect {
@@ -48,6 +60,30 @@ pub enum Command {
     Pause,
     /// Continues, answers `Resumed`.
     Resume,
+    /// Writes down a paused VM, which stays paused. Descriptors: an empty state file, an empty memory file, and
+    /// /proc/PID/pagemap of the VMM (it opens no path itself).
+    Save(Contents),
+    /// Makes a copy of a paused VM, which stays paused. Descriptor: the control socket of the copy, a process that
+    /// starts with `Hello` and waits for disks and [`Command::Restore`].
+    Fork,
+}
+
+/// What to continue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restore {
+    /// [`VERSION`] of the library.
+    pub version: u16,
+    /// Number of memory layers. The first has everything; each of the others has what differs from those before it.
+    pub layers: u8,
+}
+
+/// What a saved memory file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Contents {
+    /// Every page that is not zero.
+    Everything,
+    /// The pages that were written since the VM was restored. Its memory is the layers it was restored from and this.
+    Changes,
 }
 
 /// A disk is the concatenation of its pieces. A capacity of 0 (no pieces) empties the slot.
@@ -134,6 +170,26 @@ pub enum Event {
     Paused,
     /// Answers `Resume`.
     Resumed,
+    /// Answers `Save`.
+    Saved {
+        /// Pages of 4 KiB in the memory file.
+        pages: u64,
+    },
+    /// `Save` could not be carried out; what the files hold is worth nothing. The VM is as it was before.
+    SaveFailed {
+        /// What failed and why, for people.
+        message: String,
+    },
+    /// Answers `Fork`. Descriptor: a pidfd of the copy.
+    Forked {
+        /// Process id of the copy's VMM.
+        pid: i32,
+    },
+    /// `Fork` could not be carried out. The VM is as it was before.
+    ForkFailed {
+        /// What failed and why, for people.
+        message: String,
+    },
     /// The VM is over; the last packet.
     Ended(End),
     /// A host file behind a disk failed; the guest saw an I/O error. Sent for the first failure of a slot.
@@ -174,6 +230,8 @@ pub enum Step {
     Kernel,
     /// The host cannot give what the configuration asks for (vCPUs on software KVM).
     Config,
+    /// A saved VM cannot be continued here: damaged, of another version, of another CPU.
+    Restore,
     /// A vCPU stopped in a way no guest should cause.
     Vcpu,
     /// A device could not be made or failed.

@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Version of this conversation; a guest refuses any other with [`FailureKind::Version`].
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes a sender may have unacknowledged on each stream when a session starts.
 pub const WINDOW: u32 = 256 << 10;
@@ -64,6 +64,34 @@ pub enum RequestBody {
         /// Milliseconds until KILL.
         grace_ms: u64,
     },
+    /// Stop every process of the workload before the VM is saved or forked; answered by [`Event::Frozen`]. They
+    /// go on after [`Control::Thaw`] on the same session, or in a copy after [`RequestBody::Reidentify`]: the end
+    /// of this session alone thaws nothing, because in a copy it ends before the copy has a new identity.
+    Freeze(Freeze),
+    /// Become another machine: the first request to a VM that was restored from a snapshot or forked. Its session is
+    /// the VM's new main session: it carries the output and the end of the workload, whose standard input is at its
+    /// end. Other sessions of the old life are forgotten; their processes go on, and nobody reads their output.
+    Reidentify(Identity),
+}
+
+/// How to prepare for being saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freeze {
+    /// Write dirty pages back and give clean page cache away, so that there is less to save.
+    pub drop_caches: bool,
+}
+
+/// What must differ between two copies of one VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Names this life of the VM; the guest acknowledges it.
+    pub generation: [u8; 16],
+    /// Host name, also written to /etc/hostname and /etc/hosts.
+    pub hostname: Bytes,
+    /// The host's wall clock at the moment of sending: nanoseconds since 1970.
+    pub wall_clock_ns: u64,
+    /// Fresh randomness for the kernel's pool, from the host's.
+    pub entropy: Bytes,
 }
 
 /// Everything the guest learns after the template point.
@@ -94,6 +122,9 @@ pub struct Machine {
     pub shm_size: u64,
     /// Whether IPv6 is enabled.
     pub ipv6: bool,
+    /// Keep the machine for inspection when the workload cannot be started or something of ours fails; otherwise it
+    /// powers off when the host has heard why.
+    pub keep_on_failure: bool,
     /// Memory the workload may use in bytes (`memory.max` of its cgroup), or `None` for all there is.
     pub memory_limit: Option<u64>,
     /// The host's wall clock at the moment of sending: nanoseconds since 1970.
@@ -146,6 +177,8 @@ pub enum Control {
     Signal(i32),
     /// The terminal changed size.
     Resize(WindowSize),
+    /// On the session of a [`RequestBody::Freeze`]: the workload may go on. The session ends.
+    Thaw,
     /// The host consumed this many bytes of a guest stream.
     Credit {
         /// Which one.
@@ -176,6 +209,13 @@ pub enum Event {
     StdinCredit(u32),
     /// The process closed its standard input: what is still sent is dropped.
     StdinClosed,
+    /// Answers [`RequestBody::Freeze`]: no process of the workload runs.
+    Frozen,
+    /// Answers [`RequestBody::Reidentify`]: everything is as the new identity says, and the workload goes on.
+    Identified {
+        /// Of the [`Identity`].
+        generation: [u8; 16],
+    },
     /// The kernel killed a process of the workload because memory ran out.
     OutOfMemory,
     /// The process ended and all of its output has been sent. The last frame of a session.
@@ -275,7 +315,7 @@ mod tests {
             signal: 15,
             grace_ms: 10_000,
         });
-        assert_eq!(encode(&request), [1, 3, 30, 0x90, 0x4e]);
+        assert_eq!(encode(&request), [2, 3, 30, 0x90, 0x4e]);
     }
 
     #[test]

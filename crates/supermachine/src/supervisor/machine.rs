@@ -21,6 +21,7 @@ pub(super) fn describe(config: &VmConfig, hostname: &str) -> Machine {
         hosts: Vec::new(),
         shm_size: SHM_SIZE,
         ipv6: false,
+        keep_on_failure: false,
         memory_limit: Some(config.memory.bytes()),
         wall_clock_ns: 0,
         entropy: Vec::new(),
