@@ -1,20 +1,31 @@
 //! A 16550 that only talks.
 
+use super::state::{ConsoleRestoreError, ConsoleState};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io::Write;
 use vm_superio::serial::NoEvents;
-use vm_superio::{Serial, Trigger};
+use vm_superio::{Serial, SerialState, Trigger};
 
-struct Line<F>(F);
+/// The interrupt line. It is held down while a port is restored, because the controller behind it may not be there.
+struct Line<F> {
+    interrupt: F,
+    held: Cell<bool>,
+}
 
 impl<F: Fn()> Trigger for Line<F> {
     type E = Infallible;
 
     fn trigger(&self) -> Result<(), Infallible> {
-        (self.0)();
+        if !self.held.get() {
+            (self.interrupt)();
+        }
         Ok(())
     }
 }
+
+/// Interrupt enable and interrupt identification bits that belong together: transmitter empty, data received.
+const CAUSES: [(u8, u8); 2] = [(0b10, 0b010), (0b01, 0b100)];
 
 /// The guest's serial port. What the guest sends goes to `W`; nothing is ever received.
 pub struct Console<F: Fn(), W: Write> {
@@ -24,8 +35,51 @@ pub struct Console<F: Fn(), W: Write> {
 impl<F: Fn(), W: Write> Console<F, W> {
     /// A port that writes to `sink` and calls `interrupt` when its interrupt line goes up.
     pub fn new(interrupt: F, sink: W) -> Self {
+        let line = Line {
+            interrupt,
+            held: Cell::new(false),
+        };
         Self {
-            serial: Serial::new(Line(interrupt), sink),
+            serial: Serial::new(line, sink),
+        }
+    }
+
+    /// A port that goes on where another one stopped. Interrupts nobody: call [`Console::announce`] when interrupts
+    /// can be delivered.
+    pub fn restore(
+        state: &ConsoleState,
+        interrupt: F,
+        sink: W,
+    ) -> Result<Self, ConsoleRestoreError> {
+        let line = Line {
+            interrupt,
+            held: Cell::new(true),
+        };
+        // The line cannot fail, so there is only one thing that can.
+        let serial =
+            Serial::from_state(&SerialState::from(state), line, NoEvents, sink).map_err(|_| {
+                ConsoleRestoreError::Received {
+                    found: state.received.len(),
+                }
+            })?;
+        serial.interrupt_evt().held.set(false);
+        Ok(Self { serial })
+    }
+
+    /// All there is to remember. What the guest sent is not part of it: the sink has it.
+    pub fn save(&self) -> ConsoleState {
+        self.serial.state().into()
+    }
+
+    /// Interrupts the guest if it has an interrupt outstanding: it may have been lost between two lives, and there is
+    /// no other until the guest has seen this one.
+    pub fn announce(&self) {
+        let state = self.serial.state();
+        let outstanding = CAUSES.iter().any(|(enable, cause)| {
+            state.interrupt_enable & enable != 0 && state.interrupt_identification & cause != 0
+        });
+        if outstanding {
+            (self.serial.interrupt_evt().interrupt)();
         }
     }
 
@@ -59,6 +113,7 @@ mod tests {
 
     const DATA: u8 = 0;
     const INTERRUPT_ENABLE: u8 = 1;
+    const INTERRUPT_IDENTIFICATION: u8 = 2;
     const LINE_STATUS: u8 = 5;
 
     #[test]
@@ -93,6 +148,82 @@ mod tests {
         let mut console = Console::new(|| (), Full);
         console.write(DATA, b'a');
         assert_eq!(console.read(LINE_STATUS) & 0x60, 0x60);
+    }
+
+    #[test]
+    fn a_restored_port_is_the_same_port() {
+        let mut console = Console::new(|| (), io::sink());
+        // Every register away from its default, the FIFO full by way of the loopback.
+        for (offset, value) in [
+            (3, 0x83),
+            (0, 1),
+            (1, 2),
+            (3, 0x1b),
+            (1, 3),
+            (4, 0x1f),
+            (7, 0x5a),
+        ] {
+            console.write(offset, value);
+        }
+        (0..100).for_each(|byte| console.write(DATA, byte));
+        let state = console.save();
+        let mut restored = Console::restore(&state, || (), io::sink()).unwrap();
+        assert_eq!(restored.save(), state);
+        for offset in (0..100).map(|i| i % 8) {
+            assert_eq!(restored.read(offset), console.read(offset), "{offset}");
+        }
+    }
+
+    #[test]
+    fn an_outstanding_interrupt_is_raised_when_announced_and_not_before() {
+        let interrupts = Cell::new(0);
+        let count = || interrupts.set(interrupts.get() + 1);
+        let mut console = Console::new(count, io::sink());
+        console.write(INTERRUPT_ENABLE, 2);
+        let state = console.save();
+        assert_eq!(interrupts.take(), 1);
+        let mut restored = Console::restore(&state, count, io::sink()).unwrap();
+        assert_eq!(interrupts.take(), 0);
+        restored.announce();
+        assert_eq!(interrupts.take(), 1);
+        restored.read(INTERRUPT_IDENTIFICATION);
+        restored.announce();
+        assert_eq!(interrupts.take(), 0, "the guest has seen it");
+        restored.write(DATA, b'a');
+        assert_eq!(interrupts.take(), 1, "the line was never let go");
+    }
+
+    #[test]
+    fn more_than_the_fifo_holds_is_refused() {
+        let mut state = Console::new(|| (), io::sink()).save();
+        state.received = vec![0; 64];
+        assert!(Console::restore(&state, || (), io::sink()).is_ok());
+        state.received.push(0);
+        let refused = Console::restore(&state, || (), io::sink());
+        assert_eq!(
+            refused.err(),
+            Some(ConsoleRestoreError::Received { found: 65 })
+        );
+    }
+
+    /// These bytes are in state files. If this test fails, count `ConsoleState::VERSION` up and freeze the new ones.
+    #[test]
+    fn the_bytes_of_a_saved_port_are_frozen() {
+        let state = ConsoleState {
+            divisor: [1, 2],
+            interrupt_enable: 3,
+            interrupt_identification: 4,
+            line_control: 5,
+            line_status: 6,
+            modem_control: 7,
+            modem_status: 8,
+            scratch: 9,
+            received: vec![0xaa, 0xbb],
+        };
+        let bytes = postcard::to_allocvec(&state).unwrap();
+        assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8, 9, 2, 0xaa, 0xbb]);
+        assert_eq!(ConsoleState::VERSION, 1);
+        assert_eq!(postcard::from_bytes::<ConsoleState>(&bytes), Ok(state));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod console;
 mod log;
+mod state;
 
 pub use console::Console;
 pub use log::{BoundedLog, TAIL_BYTES};
+pub use state::{ConsoleRestoreError, ConsoleState};

@@ -1,8 +1,11 @@
 //! What every virtio device is to its transport.
 
+use super::mmio::RestoreError;
 use crate::GuestMemory;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
-use virtio_queue::Queue;
+use virtio_queue::{Queue, QueueState};
 
 /// How a device tells its driver something.
 pub trait Interrupt: Send + Sync {
@@ -25,7 +28,18 @@ pub struct Activation {
 }
 
 /// A virtio device without its transport.
+///
+/// A device serves requests where it takes them: between two calls nothing is under way, neither a chain taken and
+/// not answered nor an interrupt owed. So a device can be saved between any two calls, and what it leaves undone is
+/// in its queues, which are guest memory.
 pub trait VirtioDevice: Send {
+    /// What a saved VM must remember of the device besides its queues.
+    type State: Serialize + DeserializeOwned;
+
+    /// Version of the section a saved VM keeps the device in: the transport's state with [`VirtioDevice::State`]
+    /// inside. Counts up when either changes.
+    const STATE_VERSION: u16;
+
     /// Device id (virtio 1.2, section 5).
     fn device_type(&self) -> u32;
 
@@ -46,4 +60,19 @@ pub trait VirtioDevice: Send {
 
     /// The driver reset the device: forget the queues and everything that came from the guest.
     fn reset(&mut self);
+
+    /// Where the queues stand, in the order they were activated in. None before `activate` and after `reset`.
+    fn queues(&self) -> Vec<QueueState>;
+
+    /// What must be remembered.
+    fn save(&self) -> Self::State;
+
+    /// Goes on in the place of another device of its kind, of which `state` was saved; with `activation` if that
+    /// one was active. Called at most once, in front of anything else the driver does. Nothing in guest memory
+    /// changes and nothing is signaled before the next `notify`.
+    fn restore(
+        &mut self,
+        state: Self::State,
+        activation: Option<Activation>,
+    ) -> Result<(), RestoreError>;
 }

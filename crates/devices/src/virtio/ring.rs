@@ -2,7 +2,7 @@
 
 use super::buffers::Buffers;
 use crate::GuestMemory;
-use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
+use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueState, QueueT};
 use vm_memory::{GuestMemory as _, Permissions};
 
 /// Descriptors one chain may have. A driver never needs more than its queue is long, but a table of
@@ -68,6 +68,12 @@ impl Ring {
             }),
             None => Taken::Malformed(head),
         })
+    }
+
+    /// Where the queue stands. Between turns that is all there is to know: what was answered was signaled, and a
+    /// broken queue shows itself again.
+    pub fn state(&self) -> QueueState {
+        self.queue.state()
     }
 
     /// Puts the chain taken last back, unanswered.

@@ -6,6 +6,7 @@ use super::request::{Kind, MAX_RANGES, Range, Request};
 use crate::GuestMemory;
 use crate::virtio::buffers::Buffers;
 use crate::virtio::doorbell::Doorbell;
+use crate::virtio::mmio::RestoreError;
 use crate::virtio::ring::{Chain, Ring, Taken};
 use crate::virtio::{Activation, Interrupt, VirtioDevice};
 use std::io;
@@ -17,6 +18,7 @@ use virtio_bindings::virtio_blk::{
 };
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use virtio_queue::QueueState;
 
 /// Requests are served one after the other, so a longer queue would only cost the guest memory.
 const QUEUE_SIZES: [u16; 1] = [128];
@@ -246,6 +248,9 @@ impl Refusal {
 }
 
 impl<B: Backend> VirtioDevice for Block<B> {
+    type State = ();
+    const STATE_VERSION: u16 = 1;
+
     fn device_type(&self) -> u32 {
         VIRTIO_ID_BLOCK
     }
@@ -307,5 +312,20 @@ impl<B: Backend> VirtioDevice for Block<B> {
 
     fn reset(&mut self) {
         self.active = None;
+    }
+
+    fn queues(&self) -> Vec<QueueState> {
+        let active = self.active.iter();
+        active.map(|active| active.ring.state()).collect()
+    }
+
+    /// Nothing: requests are served at once, and the disk comes from the host.
+    fn save(&self) {}
+
+    fn restore(&mut self, (): (), activation: Option<Activation>) -> Result<(), RestoreError> {
+        if let Some(activation) = activation {
+            self.activate(activation);
+        }
+        Ok(())
     }
 }

@@ -3,12 +3,14 @@
 use crate::GuestMemory;
 use crate::virtio::buffers::Buffers;
 use crate::virtio::doorbell::Doorbell;
+use crate::virtio::mmio::RestoreError;
 use crate::virtio::ring::{Ring, Taken};
 use crate::virtio::{Activation, Interrupt, VirtioDevice};
 use std::io::{self, Read};
 use std::sync::Arc;
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
+use virtio_queue::QueueState;
 
 const QUEUE_SIZES: [u16; 1] = [8];
 
@@ -97,6 +99,9 @@ fn fill(entropy: &mut impl Read, buffers: &Buffers<'_>) -> io::Result<usize> {
 }
 
 impl<E: Read + Send> VirtioDevice for Rng<E> {
+    type State = ();
+    const STATE_VERSION: u16 = 1;
+
     fn device_type(&self) -> u32 {
         VIRTIO_ID_RNG
     }
@@ -133,5 +138,20 @@ impl<E: Read + Send> VirtioDevice for Rng<E> {
 
     fn reset(&mut self) {
         self.active = None;
+    }
+
+    fn queues(&self) -> Vec<QueueState> {
+        let active = self.active.iter();
+        active.map(|active| active.ring.state()).collect()
+    }
+
+    /// Nothing: the bytes come from the host.
+    fn save(&self) {}
+
+    fn restore(&mut self, (): (), activation: Option<Activation>) -> Result<(), RestoreError> {
+        if let Some(activation) = activation {
+            self.activate(activation);
+        }
+        Ok(())
     }
 }

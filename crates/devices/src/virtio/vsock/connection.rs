@@ -100,6 +100,11 @@ impl<S: HostStream> Connection<S> {
         self.state == State::Closing && !self.pending.reset && self.outbox.is_empty()
     }
 
+    /// Whether the guest has heard of this connection and not of its end.
+    pub fn is_known_to_guest(&self) -> bool {
+        self.pending.reset || (self.state != State::Closing && !self.pending.request)
+    }
+
     /// Ends the stream.
     pub fn finish(mut self) {
         stream::finish(&mut self.stream);

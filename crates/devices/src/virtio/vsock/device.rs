@@ -3,15 +3,18 @@
 use super::connection::Readiness;
 use super::muxer::{ConnectionId, Muxer};
 use super::packet::{HEADER_LEN, Header};
+use super::state::VsockState;
 use super::stream::HostStream;
 use crate::GuestMemory;
 use crate::virtio::buffers::Buffers;
 use crate::virtio::doorbell::Doorbell;
+use crate::virtio::mmio::RestoreError;
 use crate::virtio::ring::{Chain, Ring, Taken};
 use crate::virtio::{Activation, Interrupt, VirtioDevice};
 use std::sync::Arc;
 use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
+use virtio_queue::QueueState;
 
 /// Receive, transmit, event. Linux 6.1 keeps the receive queue full of 4 KiB buffers, two descriptors each,
 /// so its length is how much can be under way at once; it puts eight buffers into the event queue.
@@ -37,6 +40,8 @@ struct Active {
     rx: Ring,
     /// The guest's transmit queue: we receive.
     tx: Ring,
+    /// The guest's event queue: nothing ever happens in it.
+    events: Ring,
     interrupt: Arc<dyn Interrupt>,
 }
 
@@ -109,6 +114,17 @@ impl<S: HostStream> Vsock<S> {
 }
 
 impl Active {
+    fn new(activation: Activation) -> Option<Self> {
+        let mut queues = activation.queues.into_iter().map(Ring::new);
+        Some(Self {
+            memory: activation.memory,
+            rx: queues.next()?,
+            tx: queues.next()?,
+            events: queues.next()?,
+            interrupt: activation.interrupt,
+        })
+    }
+
     fn signal(&mut self) {
         let rx = self.rx.wants_signal(&self.memory);
         let tx = self.tx.wants_signal(&self.memory);
@@ -169,6 +185,9 @@ fn send<S: HostStream>(muxer: &mut Muxer<S>, active: &mut Active) -> Turn {
 }
 
 impl<S: HostStream + Send> VirtioDevice for Vsock<S> {
+    type State = VsockState;
+    const STATE_VERSION: u16 = 1;
+
     fn device_type(&self) -> u32 {
         VIRTIO_ID_VSOCK
     }
@@ -187,19 +206,7 @@ impl<S: HostStream + Send> VirtioDevice for Vsock<S> {
     }
 
     fn activate(&mut self, activation: Activation) {
-        let Activation {
-            memory,
-            queues,
-            interrupt,
-            features: _,
-        } = activation;
-        let mut queues = queues.into_iter().map(Ring::new);
-        self.active = queues.next().zip(queues.next()).map(|(rx, tx)| Active {
-            memory,
-            rx,
-            tx,
-            interrupt,
-        });
+        self.active = Active::new(activation);
         self.drain();
     }
 
@@ -214,5 +221,28 @@ impl<S: HostStream + Send> VirtioDevice for Vsock<S> {
     fn reset(&mut self) {
         self.active = None;
         self.muxer.clear();
+    }
+
+    fn queues(&self) -> Vec<QueueState> {
+        let active = self.active.iter();
+        active
+            .flat_map(|active| [&active.rx, &active.tx, &active.events].map(Ring::state))
+            .collect()
+    }
+
+    fn save(&self) -> VsockState {
+        self.muxer.save()
+    }
+
+    /// Every connection that the guest knows of is reset as soon as there is room to say so, and in front of anything
+    /// else. With the connections everything about them is over, credit and unsent bytes included.
+    fn restore(
+        &mut self,
+        state: VsockState,
+        activation: Option<Activation>,
+    ) -> Result<(), RestoreError> {
+        self.muxer.restore(state)?;
+        self.active = activation.and_then(Active::new);
+        Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod credit;
 mod device;
 mod muxer;
 mod packet;
+mod state;
 mod stream;
 
 #[cfg(test)]
@@ -25,9 +26,12 @@ mod hostile;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod restore_tests;
+#[cfg(test)]
 mod tests;
 
 pub use connection::Readiness;
 pub use device::Vsock;
 pub use muxer::ConnectionId;
+pub use state::{Ports, StrayReset, VsockState};
 pub use stream::HostStream;

@@ -2,8 +2,10 @@
 
 use super::connection::{Connection, Outgoing, Readiness};
 use super::packet::{HEADER_LEN, HOST_CID, Header, Op, TYPE_STREAM};
+use super::state::{Ports, StrayReset, VsockState};
 use super::stream::HostStream;
 use crate::virtio::buffers::Buffers;
+use crate::virtio::mmio::RestoreError;
 use std::collections::{HashMap, VecDeque};
 
 /// Host ports are ours to choose; these look like nobody's well-known ones.
@@ -43,7 +45,10 @@ pub struct Muxer<S> {
     next_port: u32,
     /// Host ports of those who have something to send, served in turn, a packet each.
     line: VecDeque<u32>,
-    resets: VecDeque<Header>,
+    /// Connections of a life before this one, which the guest must hear are over. There are as many as the host
+    /// opened, and none may be forgotten: its process in the guest would wait for ever.
+    farewells: VecDeque<Ports>,
+    resets: VecDeque<StrayReset>,
     refused: Vec<u32>,
 }
 
@@ -54,6 +59,7 @@ impl<S: HostStream> Muxer<S> {
             connections: HashMap::new(),
             next_port: FIRST_PORT,
             line: VecDeque::new(),
+            farewells: VecDeque::new(),
             resets: VecDeque::new(),
             refused: Vec::new(),
         }
@@ -102,6 +108,7 @@ impl<S: HostStream> Muxer<S> {
             .drain()
             .for_each(|(_, connection)| connection.finish());
         self.line.clear();
+        self.farewells.clear();
         self.resets.clear();
         self.refused.clear();
     }
@@ -159,28 +166,26 @@ impl<S: HostStream> Muxer<S> {
             self.refused.push(header.dst_port);
         }
         if self.resets.len() < MAX_RESETS {
-            self.resets.push_back(Header {
-                src_cid: header.dst_cid,
-                dst_cid: header.src_cid,
-                src_port: header.dst_port,
-                dst_port: header.src_port,
-                kind: TYPE_STREAM,
-                op: Op::Reset as u16,
-                ..Header::default()
+            self.resets.push_back(StrayReset {
+                cid: header.dst_cid,
+                ports: Ports {
+                    host: header.dst_port,
+                    guest: header.src_port,
+                },
             });
         }
     }
 
     /// Whether there is, or may be, something to send to the guest.
     pub fn has_outgoing(&self) -> bool {
-        !self.resets.is_empty() || !self.line.is_empty()
+        !self.farewells.is_empty() || !self.resets.is_empty() || !self.line.is_empty()
     }
 
     /// Puts the next packet into `buffer`, which has room for a header and some data; returns its length.
     /// Nothing is sent, and `None` returned, if all who stand in line turn out to have nothing to say.
     pub fn send(&mut self, mut buffer: Buffers<'_>) -> Option<usize> {
         let mut data = buffer.split_off(HEADER_LEN);
-        if let Some(header) = self.resets.pop_front() {
+        if let Some(header) = self.next_reset() {
             buffer.copy_from(&header.to_bytes());
             return Some(HEADER_LEN);
         }
@@ -198,6 +203,61 @@ impl<S: HostStream> Muxer<S> {
             }
         }
         None
+    }
+
+    /// The next reset that belongs to no connection of this life.
+    fn next_reset(&mut self) -> Option<Header> {
+        let farewell = self.farewells.pop_front().map(|ports| StrayReset {
+            cid: HOST_CID,
+            ports,
+        });
+        let StrayReset { cid, ports } = farewell.or_else(|| self.resets.pop_front())?;
+        Some(Header {
+            src_cid: cid,
+            dst_cid: self.guest_cid,
+            src_port: ports.host,
+            dst_port: ports.guest,
+            kind: TYPE_STREAM,
+            op: Op::Reset as u16,
+            ..Header::default()
+        })
+    }
+
+    /// What another life must know of this one.
+    pub fn save(&self) -> VsockState {
+        let known = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.is_known_to_guest())
+            .map(|(&host, connection)| Ports {
+                host,
+                guest: connection.guest_port,
+            });
+        let mut connections: Vec<Ports> = self.farewells.iter().copied().chain(known).collect();
+        // So that the same VM gives the same bytes.
+        connections.sort_unstable();
+        VsockState {
+            next_port: self.next_port,
+            connections,
+            resets: self.resets.iter().copied().collect(),
+        }
+    }
+
+    /// Says farewell to the connections of another life, in front of anything this one says.
+    pub fn restore(&mut self, state: VsockState) -> Result<(), RestoreError> {
+        let ports = FIRST_PORT..=LAST_PORT;
+        let hosts = state.connections.iter().map(|ports| ports.host);
+        if let Some(found) = hosts
+            .chain([state.next_port])
+            .find(|port| !ports.contains(port))
+        {
+            return Err(RestoreError::HostPort { found });
+        }
+        self.next_port = state.next_port;
+        self.farewells = state.connections.into();
+        self.resets = state.resets.into();
+        self.resets.truncate(MAX_RESETS);
+        Ok(())
     }
 
     fn header(&self, port: u32, guest_port: u32, outgoing: Outgoing) -> Header {

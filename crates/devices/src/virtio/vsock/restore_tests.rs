@@ -1,0 +1,1 @@
+//! The socket device between two lives.
