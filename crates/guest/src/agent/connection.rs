@@ -25,7 +25,8 @@ pub enum Received {
 /// A connection with what could not be sent yet.
 #[derive(Debug)]
 pub struct Connection {
-    socket: OwnedFd,
+    /// `None`: nobody listens anymore, and what is sent goes nowhere.
+    socket: Option<OwnedFd>,
     waiting: Vec<u8>,
     sent: usize,
 }
@@ -34,15 +35,29 @@ impl Connection {
     /// Over a socket.
     pub const fn new(socket: OwnedFd) -> Self {
         Self {
-            socket,
+            socket: Some(socket),
             waiting: Vec::new(),
             sent: 0,
         }
     }
 
+    /// To nobody: takes everything and is never lost.
+    pub const fn to_nobody() -> Self {
+        Self {
+            socket: None,
+            waiting: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// Whether nobody is there to listen.
+    pub const fn is_to_nobody(&self) -> bool {
+        self.socket.is_none()
+    }
+
     /// The socket, to be registered.
-    pub const fn socket(&self) -> &OwnedFd {
-        &self.socket
+    pub const fn socket(&self) -> Option<&OwnedFd> {
+        self.socket.as_ref()
     }
 
     /// Whether everything has been handed to the kernel.
@@ -52,6 +67,9 @@ impl Connection {
 
     /// Adds an event to what is sent with the next flush.
     pub fn queue(&mut self, event: &Event) -> Result<(), Lost> {
+        if self.is_to_nobody() {
+            return Ok(());
+        }
         let payload = proto::encode(event);
         self.waiting
             .extend_from_slice(&Header::new(Kind::Event, payload.len()).to_bytes());
@@ -67,14 +85,19 @@ impl Connection {
     pub fn send_data(&mut self, kind: Kind, frame: &mut [u8]) -> Result<(), Lost> {
         let header = Header::new(kind, frame.len() - HEADER_LEN).to_bytes();
         frame[..HEADER_LEN].copy_from_slice(&header);
-        let sent = send_all(&self.socket, frame)?;
-        self.waiting.extend_from_slice(&frame[sent..]);
+        if let Some(socket) = &self.socket {
+            let sent = send_all(socket, frame)?;
+            self.waiting.extend_from_slice(&frame[sent..]);
+        }
         Ok(())
     }
 
     /// Sends what waits.
     pub fn flush(&mut self) -> Result<(), Lost> {
-        self.sent += send_all(&self.socket, &self.waiting[self.sent..])?;
+        let Some(socket) = &self.socket else {
+            return Ok(());
+        };
+        self.sent += send_all(socket, &self.waiting[self.sent..])?;
         if self.sent == self.waiting.len() {
             self.waiting.clear();
             self.sent = 0;
@@ -84,7 +107,10 @@ impl Connection {
 
     /// Takes what has arrived, at most a bufferful.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Received, Lost> {
-        match socket::receive(&self.socket, buffer) {
+        let Some(socket) = &self.socket else {
+            return Ok(Received::Nothing);
+        };
+        match socket::receive(socket, buffer) {
             Ok(0) => Err(Lost),
             Ok(count) => Ok(Received::Bytes(count)),
             Err(error) if would_block(&error) => Ok(Received::Nothing),
@@ -94,7 +120,9 @@ impl Connection {
 
     /// Tells the host that nothing more comes.
     pub fn finish(&self) {
-        socket::finish_sending(&self.socket);
+        if let Some(socket) = &self.socket {
+            socket::finish_sending(socket);
+        }
     }
 }
 

@@ -4,9 +4,11 @@
 //! What happens later happens on a session.
 
 mod connection;
+mod freeze;
 mod input;
 mod output;
 mod reaper_link;
+mod reidentify;
 mod running;
 mod schedule;
 mod serve;
@@ -20,15 +22,17 @@ mod tests;
 mod token;
 
 use crate::console;
+use crate::failure::failure;
 use crate::init::sysctl::{self, Farewell};
-use crate::init::{BootError, Cgroup, Step};
-
-use crate::machine::{Prepared, Root};
+use crate::init::{BootError, Cgroup, Step, caches::Caches};
+use crate::machine::{Live, Prepared};
 use crate::process::UserFiles;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::{fd, process, signal, socket};
+use freeze::Frost;
 use proto::frame::{HEADER_LEN, MAX_DATA};
 use proto::guest::{AGENT_PORT, READY_PORT};
+use proto::session::{Event, FailureKind};
 use reaper_link::ReaperLink;
 use running::Running;
 use schedule::Schedule;
@@ -50,9 +54,9 @@ enum Machine {
     /// Before `Start` or `Prepare`.
     Template(Box<Prepared>),
     /// Ready for processes.
-    Up(Root),
-    /// It could not be set up.
-    Failed,
+    Up(Live),
+    /// It could not be set up, and why.
+    Failed(String),
 }
 
 /// The workload of the machine.
@@ -79,6 +83,13 @@ struct Agent {
     users: UserFiles,
     machine: Machine,
     workload: Workload,
+    /// Its id in its namespace, once it runs.
+    workload_pid: Option<i32>,
+    /// While it is frozen.
+    frost: Option<Frost>,
+    /// Which life of the machine this is; none if it is the first.
+    generation: Option<[u8; 16]>,
+    caches: Caches,
     sessions: Sessions,
     schedule: Schedule,
     /// Which session a child of ours belongs to; none if its session has gone.
@@ -87,6 +98,8 @@ struct Agent {
     main: Option<SessionId>,
     /// The machine stays when the workload has ended.
     stay: bool,
+    /// It also stays when something has failed.
+    keep_on_failure: bool,
     stopping: Stopping,
     /// When to listen again, after a connection could not be taken.
     accept_again: Option<Instant>,
@@ -116,7 +129,12 @@ pub fn run(cgroup: Cgroup) -> ! {
         console::fatal(&error.to_string());
         process::exit(console::REPORTED);
     }
-    let end = agent.serve();
+    let end = loop {
+        match agent.serve() {
+            Err(reason) if agent.is_kept_after(&reason) => {}
+            end => break end,
+        }
+    };
     agent.end_machine();
     match end {
         Ok(()) => {
@@ -152,6 +170,11 @@ impl Agent {
             Interest::PriorityEdge,
             Token::MemoryEvents,
         )?;
+        register(
+            cgroup.freezer().events(),
+            Interest::PriorityEdge,
+            Token::Freezer,
+        )?;
         epoll
             .add(&reaper, Interest::Readable, Token::Reaper.to_bits())
             .step("register with epoll")?;
@@ -165,11 +188,16 @@ impl Agent {
             users: UserFiles::default(),
             machine: Machine::Template(Box::new(prepared)),
             workload: Workload::None,
+            workload_pid: None,
+            frost: None,
+            generation: None,
+            caches: Caches::open().step("open drop_caches")?,
             sessions: Sessions::default(),
             schedule: Schedule::default(),
             children: BTreeMap::new(),
             main: None,
             stay: false,
+            keep_on_failure: false,
             stopping: Stopping::No,
             accept_again: None,
             memory_kills_told: 0,
@@ -180,6 +208,17 @@ impl Agent {
         })
     }
 
+    /// Whether to go on after a fatal error, as the host wished, so that it can look around. Once: what fails at once
+    /// again would fail for ever.
+    fn is_kept_after(&mut self, reason: &str) -> bool {
+        let kept = std::mem::take(&mut self.keep_on_failure);
+        if kept {
+            self.stay = true;
+            self.finish_main(&Event::Failed(failure(FailureKind::System, reason)));
+        }
+        kept
+    }
+
     /// The process of a session that is still open.
     fn running(&mut self, id: SessionId) -> Option<&mut Running> {
         self.sessions.get(id)?.running()
@@ -188,7 +227,10 @@ impl Agent {
     /// The earliest moment at which something has to be done unasked.
     fn next_deadline(&self) -> Option<Instant> {
         [
-            self.schedule.first_deadline(),
+            match &self.frost {
+                Some(frost) => frost.deadline(),
+                None => self.schedule.first_deadline(),
+            },
             self.stopping.deadline(),
             self.accept_again,
         ]

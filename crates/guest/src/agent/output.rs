@@ -55,6 +55,12 @@ impl Output {
         Ok(())
     }
 
+    /// It goes to somebody else from now on, who has paid for nothing and been sent nothing.
+    pub const fn start_over(&mut self) {
+        self.credit = WINDOW;
+        self.readable = true;
+    }
+
     /// The process has ended: what is in the pipe now is the rest.
     pub fn process_ended(&mut self) {
         if let Some(pipe) = &self.pipe {

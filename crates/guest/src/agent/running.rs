@@ -8,7 +8,7 @@ use proto::frame::{HEADER_LEN, Kind, MAX_DATA};
 
 use proto::session::{Event, Exit, ExitStatus, OutputStream};
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Output taken from a pipe at a time: whole pages of the pipe, and with the header in front no more than
 /// one vsock packet (64 KiB), because five bytes more would travel as a packet of their own.
@@ -104,6 +104,19 @@ impl Running {
         }
     }
 
+    /// Somebody else has its streams from now on: its input is at its end, its output starts with a full window.
+    pub fn hand_over(&mut self) {
+        self.stdin = None;
+        for output in &mut self.outputs {
+            output.start_over();
+        }
+    }
+
+    /// Time stood still for this long.
+    pub fn postpone(&mut self, by: Duration) {
+        self.deadline = self.deadline.and_then(|at| at.checked_add(by));
+    }
+
     /// Whether it has not ended yet.
     pub const fn is_alive(&self) -> bool {
         self.exit.is_none()
@@ -177,6 +190,9 @@ impl Running {
                 let count = output.read(&mut frame[HEADER_LEN..HEADER_LEN + CHUNK]);
                 if count > 0 {
                     connection.send_data(output.kind(), &mut frame[..HEADER_LEN + count])?;
+                    if connection.is_to_nobody() {
+                        output.start_over();
+                    }
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::token::SessionId;
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Sessions to look at, in order, and moments at which processes are killed.
 #[derive(Debug, Default)]
@@ -37,6 +37,15 @@ impl Schedule {
         self.deadlines.remove(&(at, id));
     }
 
+    /// Puts every deadline off.
+    pub fn postpone(&mut self, by: Duration) {
+        let later = |(at, id): (Instant, SessionId)| Some((at.checked_add(by)?, id));
+        self.deadlines = std::mem::take(&mut self.deadlines)
+            .into_iter()
+            .filter_map(later)
+            .collect();
+    }
+
     /// The earliest deadline.
     pub fn first_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| *at)
@@ -52,7 +61,6 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const fn id(slot: u32) -> SessionId {
         SessionId {

@@ -34,7 +34,7 @@ impl Agent {
             self.keep_deadlines()?;
             for _ in 0..self.schedule.turns() {
                 if let Some(id) = self.schedule.next_turn() {
-                    self.give_turn(id);
+                    self.give_turn(id)?;
                 }
             }
         }
@@ -54,8 +54,12 @@ impl Agent {
             return Ok(());
         }
         let now = Instant::now();
-        while let Some(id) = self.schedule.next_expired(now) {
-            self.time_out(id);
+        if self.frost.is_some() {
+            self.lose_patience_with_freezing(now)?;
+        } else {
+            while let Some(id) = self.schedule.next_expired(now) {
+                self.time_out(id);
+            }
         }
         self.proceed_with_stop(now);
         self.resume_accepting(now)
@@ -78,6 +82,10 @@ impl Agent {
             Token::Reaper => self.hear_reaper(),
             Token::MemoryEvents => {
                 self.tell_memory_kills();
+                Ok(())
+            }
+            Token::Freezer => {
+                self.look_whether_frozen();
                 Ok(())
             }
             Token::Session(id, part) => {
@@ -125,9 +133,10 @@ impl Agent {
         self.expect_many_files();
         let id = self.sessions.insert(session);
         let session = self.sessions.get(id).ok_or("a new session is gone")?;
+        let socket = session.socket().ok_or("a new session has no socket")?;
         let token = Token::Session(id, Part::Connection).to_bits();
         self.epoll
-            .add(session.socket(), Interest::BothEdges, token)
+            .add(socket, Interest::BothEdges, token)
             .map_err(|error| format!("register a session: {error}"))?;
         self.schedule(id);
         Ok(())
@@ -141,9 +150,15 @@ impl Agent {
         }
     }
 
-    fn give_turn(&mut self, id: SessionId) {
+    fn give_turn(&mut self, id: SessionId) -> Result<(), String> {
+        if self.is_put_off(id)
+            && let Some(frost) = &mut self.frost
+        {
+            frost.put_off(id);
+            return Ok(());
+        }
         let Some(session) = self.sessions.get(id) else {
-            return;
+            return Ok(());
         };
         session.scheduled = false;
         match session.turn(&mut self.buffer) {
@@ -157,9 +172,11 @@ impl Agent {
                 self.signal_workload(signal);
                 self.schedule(id);
             }
+            Turn::Thaw => self.thaw_for(id),
             Turn::Done => self.session_done(id),
-            Turn::Lost => self.session_lost(id),
+            Turn::Lost => self.session_lost(id)?,
         }
+        Ok(())
     }
 
     /// Everything has been said and sent.
@@ -179,7 +196,8 @@ impl Agent {
     }
 
     /// The host has hung up or broken the rules.
-    fn session_lost(&mut self, id: SessionId) {
+    fn session_lost(&mut self, id: SessionId) -> Result<(), String> {
+        self.freezing_session_lost(id)?;
         let is_main = self.main == Some(id);
         let had_ended = self
             .sessions
@@ -195,9 +213,10 @@ impl Agent {
         if is_main && !stays {
             self.stopping = Stopping::Now;
         }
+        Ok(())
     }
 
-    fn close(&mut self, id: SessionId) {
+    pub(super) fn close(&mut self, id: SessionId) {
         if self.main == Some(id) {
             self.main = None;
         }
@@ -227,6 +246,7 @@ impl Agent {
         match self.workload {
             Workload::Running { first: true } => {}
             _ if !asked_to => {
+                self.workload = Workload::Ended { first: true };
                 return Err(format!(
                     "the reaper has ended ({:?})",
                     exit_of(ended.status)
@@ -244,9 +264,10 @@ impl Agent {
         for heard in self.reaper.hear().map_err(|failure| failure.context)? {
             match heard {
                 Heard::Report(Report::Ready) => {}
-                Heard::Report(Report::Started(pid)) => self.tell_main(&Event::Started { pid }),
+                Heard::Report(Report::Started(pid)) => self.workload_started(pid),
                 Heard::Report(Report::Failed(failure)) => {
                     self.workload = Workload::Ended { first: false };
+                    self.stay |= self.keep_on_failure;
                     self.finish_main(&Event::Failed(failure));
                 }
                 Heard::Report(Report::Ended {
@@ -265,9 +286,14 @@ impl Agent {
         if self.reaper.is_open() {
             self.reaper.close(&self.epoll);
             if self.workload == (Workload::Running { first: true }) {
-                self.tell_main(&Event::Started { pid: 1 });
+                self.workload_started(1);
             }
         }
+    }
+
+    fn workload_started(&mut self, pid: i32) {
+        self.workload_pid = Some(pid);
+        self.tell_main(&Event::Started { pid });
     }
 
     fn workload_ended(&mut self, status: i32, max_rss_kib: u64) {
@@ -314,7 +340,7 @@ impl Agent {
     }
 
     /// Tells the main session about kills for want of memory it has not heard of.
-    fn tell_memory_kills(&mut self) {
+    pub(super) fn tell_memory_kills(&mut self) {
         let kills = self.cgroup.out_of_memory_kills().unwrap_or(0);
         if kills > self.memory_kills_told {
             self.memory_kills_told = kills;
@@ -334,7 +360,7 @@ impl Agent {
         }
     }
 
-    fn finish_main(&mut self, event: &Event) {
+    pub(super) fn finish_main(&mut self, event: &Event) {
         if let Some(id) = self.main {
             if let Some(session) = self.sessions.get(id) {
                 session.finish(event);

@@ -41,6 +41,8 @@ pub enum Turn {
     Request(Box<RequestBody>),
     /// To signal the workload, and then another turn.
     SignalWorkload(i32),
+    /// To let the workload go on, if this session has frozen it.
+    Thaw,
     /// All is said and sent.
     Done,
     /// The host is gone, or has broken the rules; then it has been told.
@@ -65,13 +67,49 @@ impl Session {
     }
 
     /// The socket, to be registered.
-    pub const fn socket(&self) -> &OwnedFd {
+    pub const fn socket(&self) -> Option<&OwnedFd> {
         self.connection.socket()
     }
 
     /// The process, if there is one.
     pub const fn running(&mut self) -> Option<&mut Running> {
         self.running.as_mut()
+    }
+
+    /// Whether it has made its request.
+    pub const fn has_asked(&self) -> bool {
+        self.asked
+    }
+
+    /// Whether it has, or had, a process.
+    pub const fn has_process(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Its host belongs to an earlier life of the machine: nobody speaks to it or listens to it anymore. Its process
+    /// goes on.
+    pub fn detach(&mut self) {
+        self.be_taken_over(Connection::to_nobody(), Decoder::new());
+    }
+
+    /// The host of another session takes its place, and has this session's process from now on.
+    pub fn adopt(&mut self, other: Self) {
+        self.be_taken_over(other.connection, other.decoder);
+    }
+
+    fn be_taken_over(&mut self, connection: Connection, decoder: Decoder) {
+        self.connection = connection;
+        self.decoder = decoder;
+        self.readable = true;
+        self.ending = false;
+        if let Some(running) = &mut self.running {
+            running.hand_over();
+        }
+    }
+
+    /// Sends what waits to be sent. Whether the host has it all, as far as the kernel can tell.
+    pub fn flush(&mut self) -> bool {
+        self.connection.flush().is_ok() && self.connection.is_flushed()
     }
 
     /// A process now belongs to it.
@@ -199,10 +237,14 @@ impl Session {
     }
 
     fn control(&mut self, control: Control) -> Result<Option<Turn>, Breach> {
+        if control == Control::Thaw {
+            return Ok(Some(Turn::Thaw));
+        }
         let Some(running) = &mut self.running else {
             return Ok(None);
         };
         match control {
+            Control::Thaw => Ok(None),
             Control::Signal(signal) if !(1..=signal::MAX).contains(&signal) => {
                 Err(breach(&format!("there is no signal {signal}")))
             }
@@ -340,7 +382,7 @@ mod tests {
             (&frame(Kind::Stdin, b"x"), "a session starts with a request"),
             (&second, "a session carries one request"),
             (&[0, 0, 0, 0, 77], "unknown frame kind 77"),
-            (&frame(Kind::Request, &[1, 99]), "malformed"),
+            (&frame(Kind::Request, &[2, 99]), "malformed"),
             (
                 &[shutdown(), frame(Kind::Stdout, b"x")].concat(),
                 "only the guest sends",
@@ -364,7 +406,7 @@ mod tests {
     #[test]
     fn another_version_is_told_apart_whatever_follows_it() {
         for payload in [
-            &[2, 99, 1, 2, 3][..],
+            &[3, 99, 1, 2, 3][..],
             &proto::encode(&(300_u16, "something else")),
         ] {
             assert_eq!(

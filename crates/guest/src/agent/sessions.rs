@@ -49,6 +49,17 @@ impl Sessions {
         place.session.take()
     }
 
+    /// All that are open.
+    pub fn ids(&self) -> Vec<SessionId> {
+        let id = |(slot, place): (usize, &Place)| {
+            place.session.as_ref().map(|_| SessionId {
+                slot: slot as u32,
+                generation: place.generation,
+            })
+        };
+        self.places.iter().enumerate().filter_map(id).collect()
+    }
+
     /// How many are open.
     pub fn len(&self) -> usize {
         self.places.len() - self.free.len()

@@ -1,5 +1,6 @@
 //! Carrying out what a session asks for.
 
+use super::reidentify::NO_WORKLOAD;
 use super::running::{Running, Target};
 use super::streams::{self, ProcessEnds};
 use super::token::{Part, SessionId, Token};
@@ -21,12 +22,24 @@ const MANY_SESSIONS: usize = 200;
 impl Agent {
     /// Carries a request out, or tells the host why not.
     pub(super) fn carry_out(&mut self, id: SessionId, request: RequestBody) {
+        if self.sessions.get(id).is_none() {
+            return;
+        }
         let result = match request {
+            RequestBody::Freeze(freeze) => self.freeze(id, &freeze),
+            RequestBody::Reidentify(identity) => self.reidentify(id, &identity),
+            other if self.frost.is_some() => {
+                self.put_off_request(id, other);
+                Ok(())
+            }
             RequestBody::Start(start) => self.start(id, start),
             RequestBody::Prepare(machine) => self.prepare(id, &machine),
             RequestBody::Exec(process) => self.exec(id, process),
             RequestBody::Shutdown { signal, grace_ms } => self.shut_down(signal, grace_ms),
         };
+        if result.is_err() && self.main == Some(id) {
+            self.stay |= self.keep_on_failure;
+        }
         if let (Err(failure), Some(session)) = (result, self.sessions.get(id)) {
             session.finish(&Event::Failed(failure));
         }
@@ -67,8 +80,7 @@ impl Agent {
         self.set_machine_up(id, machine)?;
         self.stay = true;
         if let Some(session) = self.sessions.get(id) {
-            // The namespace's first process stands for the workload that is not there.
-            session.tell(&Event::Started { pid: 1 });
+            session.tell(&Event::Started { pid: NO_WORKLOAD });
         }
         Ok(())
     }
@@ -80,10 +92,19 @@ impl Agent {
                 "this machine has been started before",
             ));
         }
-        // Half of a root is good for nothing: the machine ends when the host has heard why it failed.
+        self.keep_on_failure = machine.keep_on_failure;
+        // Half of a root is good for nothing: the machine ends when the host has heard why it failed, unless it is to be
+        // kept.
         self.main = Some(id);
-        if let Machine::Template(prepared) = std::mem::replace(&mut self.machine, Machine::Failed) {
-            self.machine = Machine::Up(prepared.set_up(machine, &self.cgroup)?);
+        let unknown = Machine::Failed(String::new());
+        if let Machine::Template(prepared) = std::mem::replace(&mut self.machine, unknown) {
+            match prepared.set_up(machine, &self.cgroup) {
+                Ok(live) => self.machine = Machine::Up(live),
+                Err(failure) => {
+                    self.machine = Machine::Failed(not_set_up(&failure));
+                    return Err(failure);
+                }
+            }
         }
         self.main = None;
         Ok(())
@@ -94,11 +115,12 @@ impl Agent {
             (Machine::Up(_), Workload::Ended { first: true }) => {
                 return Err(failure(
                     FailureKind::Request,
-                    "the workload was the first process of its namespace and has ended: nothing can run there now",
+                    "the first process of the workload's namespace has ended: nothing can run there now",
                 ));
             }
             (Machine::Up(_), _) => {}
-            _ => {
+            (Machine::Failed(reason), _) => return Err(failure(FailureKind::Request, reason)),
+            (Machine::Template(_), _) => {
                 return Err(failure(
                     FailureKind::Request,
                     "the machine has not been started",
@@ -177,6 +199,15 @@ impl Agent {
                 system::set_limit(system::Limit::Files, HARD_FILES, HARD_FILES).is_ok();
         }
     }
+}
+
+/// What every later request is told.
+fn not_set_up(failure: &Failure) -> String {
+    let error = io::Error::from_raw_os_error(failure.errno);
+    format!(
+        "the machine could not be set up: {}: {error}",
+        failure.context
+    )
 }
 
 fn deadline(started: Instant, timeout_ms: Option<u64>) -> Option<Instant> {

@@ -121,9 +121,9 @@ impl Agent {
         // Without the kill there is nothing better than going on.
         let _ = self.cgroup.kill_all();
         self.wait_for_namespace(Instant::now() + DYING);
-        if let Machine::Up(root) = &self.machine {
+        if let Machine::Up(machine) = &self.machine {
             // PID 1 syncs in any case; this only spares the next mount a journal replay.
-            let _ = root.close();
+            let _ = machine.close();
         }
     }
 

@@ -27,6 +27,7 @@ pub enum Token {
     ChildEnds,
     Reaper,
     MemoryEvents,
+    Freezer,
     Session(SessionId, Part),
 }
 
@@ -38,8 +39,9 @@ impl Token {
             Self::ChildEnds => 1,
             Self::Reaper => 2,
             Self::MemoryEvents => 3,
+            Self::Freezer => 4,
             Self::Session(SessionId { slot, generation }, part) => {
-                (4 + part as u64) | (slot as u64) << 8 | (generation as u64) << 40
+                (5 + part as u64) | (slot as u64) << 8 | (generation as u64) << 40
             }
         }
     }
@@ -51,9 +53,10 @@ impl Token {
             1 => return Self::ChildEnds,
             2 => return Self::Reaper,
             3 => return Self::MemoryEvents,
-            4 => Part::Connection,
-            5 => Part::Stdin,
-            6 => Part::Stdout,
+            4 => return Self::Freezer,
+            5 => Part::Connection,
+            6 => Part::Stdin,
+            7 => Part::Stdout,
             _ => Part::Stderr,
         };
         Self::Session(
@@ -77,6 +80,7 @@ mod tests {
             Token::ChildEnds,
             Token::Reaper,
             Token::MemoryEvents,
+            Token::Freezer,
         ];
         for part in [Part::Connection, Part::Stdin, Part::Stdout, Part::Stderr] {
             for (slot, generation) in [(0, 0), (7, 1), (u32::MAX, GENERATION_MASK)] {

@@ -1,5 +1,6 @@
 //! The cgroup that everything of the image lives in; PID 1 and agent stay outside, in the root.
 
+use super::freezer::Freezer;
 use super::mounts::mount_on;
 use super::{BootError, Step};
 use crate::sys::{fd, mount::Restrictions, system};
@@ -26,6 +27,9 @@ pub struct Cgroup {
     memory_max: OwnedFd,
     memory_events: OwnedFd,
     kill: OwnedFd,
+    freezer: Freezer,
+    /// What the workload gets when nobody asks for less.
+    most_memory: u64,
 }
 
 impl Cgroup {
@@ -42,20 +46,43 @@ impl Cgroup {
         delegate("/cgroup").step("delegate the cgroup controllers")?;
         fs::create_dir(WORKLOAD).step("make the workload's cgroup")?;
         let open = |path: &CStr, flags| fd::open(path, flags).step(path.to_string_lossy());
-        Ok(Self {
-            directory: open(c"/cgroup/workload", libc::O_RDONLY | libc::O_DIRECTORY)?,
+        let directory = open(c"/cgroup/workload", libc::O_RDONLY | libc::O_DIRECTORY)?;
+        let freezer = Freezer::open(&directory).step("open the workload's freezer")?;
+        let memory = system::memory().step("ask for the memory size")?;
+        let cgroup = Self {
+            directory,
             memory_max: open(c"/cgroup/workload/memory.max", libc::O_WRONLY)?,
             memory_events: open(c"/cgroup/workload/memory.events", libc::O_RDONLY)?,
             kill: open(c"/cgroup/workload/cgroup.kill", libc::O_WRONLY)?,
-        })
+            freezer,
+            most_memory: memory.saturating_sub(RESERVE),
+        };
+        cgroup
+            .set_memory_limit(cgroup.most_memory)
+            .step("limit the workload's memory")?;
+        // Read once, so that the kernel tells of changes only.
+        cgroup
+            .out_of_memory_kills()
+            .step("read the workload's memory events")?;
+        Ok(cgroup)
     }
 
     /// Holds the workload to this many bytes of memory, or to what leaves room for PID 1 and agent: when
     /// memory runs out, the kernel then picks its victim in here and never one of ours.
     pub fn limit_memory(&self, wanted: Option<u64>) -> io::Result<()> {
-        let most = system::memory()?.saturating_sub(RESERVE);
-        let bytes = wanted.map_or(most, |wanted| wanted.min(most));
+        match wanted {
+            Some(bytes) if bytes < self.most_memory => self.set_memory_limit(bytes),
+            _ => Ok(()),
+        }
+    }
+
+    fn set_memory_limit(&self, bytes: u64) -> io::Result<()> {
         fd::write_parameter(&self.memory_max, bytes.to_string().as_bytes())
+    }
+
+    /// Stops and continues every process in it.
+    pub const fn freezer(&self) -> &Freezer {
+        &self.freezer
     }
 
     /// How many processes the kernel has killed for want of memory so far.
@@ -113,7 +140,7 @@ fn enabling(controllers: &str) -> String {
 }
 
 /// The number behind a name in a file of "name number" lines; 0 if it is not there.
-fn event_count(text: &[u8], name: &[u8]) -> u64 {
+pub(super) fn event_count(text: &[u8], name: &[u8]) -> u64 {
     text.split(|&byte| byte == b'\n')
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(b" "))
         .and_then(|number| std::str::from_utf8(number).ok()?.trim().parse().ok())

@@ -1,6 +1,8 @@
 //! PID 1: makes the machine ready for any image, starts the agent, and ends the machine when the agent ends.
 
+pub mod caches;
 mod cgroup;
+mod freezer;
 pub mod mounts;
 mod network;
 pub mod sysctl;

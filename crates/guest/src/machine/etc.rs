@@ -8,8 +8,10 @@ use crate::sys::system;
 use proto::session::{Failure, FailureKind, Machine};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 
+/// Debian's address for a machine's own name: local, and apart from localhost.
+const OWN_ADDRESS: &[u8] = b"127.0.1.1";
 /// A hosts file above this is left alone.
 const MAX_HOSTS: u64 = 1 << 20;
 
@@ -32,6 +34,86 @@ pub fn write(machine: &Machine) -> Result<(), Failure> {
             .failing(System, || "write /etc/resolv.conf".into())?;
     }
     Ok(())
+}
+
+/// Gives a machine that has lived another name. The lines of /etc/hosts that had the old one get the new one.
+pub fn rename(old: &[u8], new: &[u8]) -> Result<(), Failure> {
+    use FailureKind::System;
+    if new.is_empty() {
+        return Ok(());
+    }
+    system::set_hostname(new).failing(System, || {
+        format!("set the host name to {}", new.escape_ascii())
+    })?;
+    overwrite("/etc/hostname", &[new, &b"\n"[..]].concat())
+        .failing(System, || "write /etc/hostname".into())?;
+    if let Some(hosts) = read_hosts("/etc/hosts").and_then(|hosts| renamed_hosts(&hosts, old, new))
+    {
+        overwrite("/etc/hosts", &hosts).failing(System, || "write /etc/hosts".into())?;
+    }
+    Ok(())
+}
+
+/// The file with one name in the place of another, which it had; `None` when nothing changes.
+fn renamed_hosts(hosts: &[u8], old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
+    let is_shared = old.is_empty() || old == b"localhost";
+    let mut renamed = Vec::with_capacity(hosts.len() + new.len());
+    for line in hosts.split_inclusive(|&byte| byte == b'\n') {
+        if is_shared || !names(line, old) {
+            renamed.extend_from_slice(line);
+        } else {
+            renamed.extend_from_slice(&renamed_line(line, old, new));
+        }
+    }
+    if !names(&renamed, new) {
+        if !renamed.is_empty() && !renamed.ends_with(b"\n") {
+            renamed.push(b'\n');
+        }
+        renamed.extend_from_slice(&[OWN_ADDRESS, b"\t", new, b"\n"].concat());
+    }
+    (renamed != hosts).then_some(renamed)
+}
+
+/// Every name that is the old one; address, spaces and comment stay.
+fn renamed_line(line: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let end = line
+        .iter()
+        .position(|&byte| byte == b'#')
+        .unwrap_or(line.len());
+    let (entry, comment) = line.split_at(end);
+    let mut renamed = Vec::with_capacity(line.len() + new.len());
+    for piece in entry.split_inclusive(u8::is_ascii_whitespace) {
+        let word = piece.trim_ascii_end();
+        let is_name = word == old && !renamed.trim_ascii().is_empty();
+        renamed.extend_from_slice(if is_name { new } else { word });
+        renamed.extend_from_slice(&piece[word.len()..]);
+    }
+    renamed.extend_from_slice(comment);
+    renamed
+}
+
+/// Where a machine id is kept: systemd's file, and the message bus's where that is no link to it.
+const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
+
+/// Replaces the machine id where there is one. An empty file, or systemd's word for one still to be made, is none.
+pub fn change_machine_id(id: &[u8; 16]) -> Result<(), Failure> {
+    for path in MACHINE_IDS {
+        if has_machine_id(path) {
+            overwrite(path, format!("{}\n", hex(id)).as_bytes())
+                .failing(FailureKind::System, || format!("write {path}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn has_machine_id(path: &str) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+        && read_hosts(path).is_some_and(|id| !id.is_empty() && id.trim_ascii() != b"uninitialized")
+}
+
+/// Lower-case digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the image (or an earlier life of the machine) has; `None` when it is too big to be touched.
@@ -80,8 +162,7 @@ fn completed_hosts(old: &[u8], machine: &Machine) -> Option<Vec<u8>> {
         && !names(old, hostname)
         && !machine.hosts.iter().any(|(_, name)| name == hostname)
     {
-        // Debian's address for a machine's own name: local, and apart from localhost.
-        add(b"127.0.1.1", hostname);
+        add(OWN_ADDRESS, hostname);
     }
     (new.len() > unchanged).then_some(new)
 }
@@ -153,6 +234,26 @@ fn replace(path: &str, contents: &[u8]) -> io::Result<()> {
     file.write_all(contents)
 }
 
+/// Writes over a regular file that has no other name, so that a full disk is no hindrance; puts a new one in the place
+/// of anything else.
+fn overwrite(path: &str, contents: &[u8]) -> io::Result<()> {
+    let existing = File::options()
+        .write(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path);
+    match existing {
+        Ok(file)
+            if file
+                .metadata()
+                .is_ok_and(|it| it.is_file() && it.nlink() == 1) =>
+        {
+            file.write_all_at(contents, 0)?;
+            file.set_len(contents.len() as u64)
+        }
+        _ => replace(path, contents),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +269,7 @@ mod tests {
             hosts: Vec::new(),
             shm_size: 0,
             ipv6: false,
+            keep_on_failure: false,
             memory_limit: None,
             wall_clock_ns: 0,
             entropy: Vec::new(),
@@ -255,7 +357,74 @@ mod tests {
         assert_eq!(read_hosts(path.to_str().unwrap()), None);
     }
 
+    fn renamed(hosts: &str, old: &str, new: &str) -> Option<String> {
+        renamed_hosts(hosts.as_bytes(), old.as_bytes(), new.as_bytes())
+            .map(|hosts| String::from_utf8(hosts).unwrap())
+    }
+
+    #[test]
+    fn a_renamed_machine_keeps_its_address_and_the_other_lines() {
+        let old = "# web\n127.0.0.1\tlocalhost\n10.1.1.1  web.example web # web\n10.1.1.2 web2\n";
+        let new = "# web\n127.0.0.1\tlocalhost\n10.1.1.1  web.example copy # web\n10.1.1.2 web2\n";
+        assert_eq!(renamed(old, "web", "copy").unwrap(), new);
+        assert_eq!(renamed(new, "copy", "copy"), None);
+    }
+
+    #[test]
+    fn a_name_that_had_no_line_gets_one_and_localhost_keeps_its() {
+        assert_eq!(renamed("", "", "copy").unwrap(), "127.0.1.1\tcopy\n");
+        assert_eq!(
+            renamed("127.0.0.1 localhost", "localhost", "copy").unwrap(),
+            "127.0.0.1 localhost\n127.0.1.1\tcopy\n"
+        );
+        assert_eq!(renamed("web web\n", "web", "copy").unwrap(), "web copy\n");
+    }
+
+    #[test]
+    fn a_machine_id_is_there_only_if_it_says_something_in_a_file_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("machine-id");
+        let has = |path: &std::path::Path| has_machine_id(path.to_str().unwrap());
+        assert!(!has(&path));
+        for (contents, expected) in [("", false), ("uninitialized\n", false), ("0123\n", true)] {
+            fs::write(&path, contents).unwrap();
+            assert_eq!(has(&path), expected, "{contents}");
+        }
+        let link = folder.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert!(!has(&link));
+    }
+
+    #[test]
+    fn overwriting_keeps_the_file_and_cuts_it_but_replaces_a_link_and_a_shared_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let write = |name: &str| overwrite(at(name).to_str().unwrap(), b"new").unwrap();
+        fs::write(at("file"), "something longer").unwrap();
+        let inode = fs::metadata(at("file")).unwrap().ino();
+        write("file");
+        assert_eq!(fs::metadata(at("file")).unwrap().ino(), inode);
+        assert_eq!(fs::read(at("file")).unwrap(), b"new");
+        fs::write(at("target"), "precious").unwrap();
+        symlink(at("target"), at("link")).unwrap();
+        fs::hard_link(at("target"), at("shared")).unwrap();
+        for name in ["link", "shared"] {
+            write(name);
+            assert_eq!(fs::read(at(name)).unwrap(), b"new");
+        }
+        assert_eq!(fs::read(at("target")).unwrap(), b"precious");
+    }
+
     proptest! {
+        #[test]
+        fn renaming_there_and_back_changes_nothing(hosts in "([0-9.]{1,4}[ \t]{1,2}[a-d]{1,3}( # [a-d]+)?\n){0,6}", name in "[a-d]{1,3}") {
+            if names(hosts.as_bytes(), name.as_bytes()) {
+                let there = renamed(&hosts, &name, "copy").unwrap();
+                prop_assert!(!names(there.as_bytes(), name.as_bytes()));
+                prop_assert_eq!(renamed(&there, "copy", &name).unwrap(), hosts);
+            }
+        }
+
         #[test]
         fn completing_keeps_the_old_lines_and_is_done_once(old in "[ -~\n]{0,200}", name in "[a-z]{1,10}") {
             let machine = machine(&name);

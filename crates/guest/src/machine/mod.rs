@@ -1,49 +1,49 @@
 //! From the template point to a machine that is ready for its workload: everything that depends on the
 //! image, the caller or the host.
 
+mod boot_id;
+mod disk;
 mod etc;
+mod identity;
 mod root;
 
-pub use root::{MountHandles, Root};
+pub use root::Root;
 
 use crate::failure::Context;
 use crate::init::{Cgroup, mounts::SHM_SIZE, sysctl::Ipv6};
 use crate::sys::mount::{Restrictions, remount};
-use crate::sys::{fd, ioctl, system};
-use proto::session::{Failure, FailureKind, Machine};
+use disk::Disks;
+use identity::Identity;
+use proto::session::{self, Failure, FailureKind, Machine};
+use root::MountHandles;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::OwnedFd;
 
 /// What was opened before the template point, so that it costs nothing after it.
 #[derive(Debug)]
 pub struct Prepared {
-    random: OwnedFd,
+    identity: Identity,
     ipv6: Ipv6,
     mounts: MountHandles,
+    disks: Disks,
 }
 
 impl Prepared {
     /// Opens everything. Needs /proc, and the initramfs as the root.
     pub fn open() -> io::Result<Self> {
+        root::make_places()?;
         Ok(Self {
-            random: fd::open(c"/dev/urandom", libc::O_RDWR)?,
+            identity: Identity::open()?,
             ipv6: Ipv6::disabled()?,
             mounts: MountHandles::open()?,
+            disks: Disks::open()?,
         })
     }
 
-    /// Makes the machine what the message says. The result keeps what the end of the machine needs.
-    pub fn set_up(self, machine: &Machine, cgroup: &Cgroup) -> Result<Root, Failure> {
+    /// Makes the machine what the message says. The result keeps what its later life needs.
+    pub fn set_up(mut self, machine: &Machine, cgroup: &Cgroup) -> Result<Live, Failure> {
         use FailureKind::System;
-        if machine.wall_clock_ns != 0 {
-            system::set_clock(machine.wall_clock_ns)
-                .failing(System, || "set the wall clock".into())?;
-        }
-        if !machine.entropy.is_empty() {
-            ioctl::add_entropy(&self.random, &machine.entropy)
-                .failing(System, || "add randomness to the kernel's pool".into())?;
-        }
+        self.identity.begin(machine)?;
         if machine.ipv6 {
             self.ipv6
                 .enable()
@@ -52,11 +52,33 @@ impl Prepared {
         cgroup
             .limit_memory(machine.memory_limit)
             .failing(System, || "limit the workload's memory".into())?;
-        let root = root::assemble(machine.upper)?;
+        let root = root::assemble(machine.upper, &self.disks)?;
         etc::write(machine)?;
         self.mounts.move_into_root()?;
         size_shm(machine.shm_size)?;
-        Ok(root)
+        Ok(Live {
+            root,
+            identity: self.identity,
+        })
+    }
+}
+
+/// A machine that has been set up.
+#[derive(Debug)]
+pub struct Live {
+    root: Root,
+    identity: Identity,
+}
+
+impl Live {
+    /// Makes it another machine.
+    pub fn take_on(&mut self, identity: &session::Identity) -> Result<(), Failure> {
+        self.identity.change(identity)
+    }
+
+    /// Leaves the writable layer clean on its disk.
+    pub fn close(&self) -> io::Result<()> {
+        self.root.close()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The image's root: its read-only disk below, a writable layer above, joined by overlayfs.
 
+use super::disk::{Disks, OnDisk};
 use crate::failure::Context;
 use crate::init::mounts::mount_on;
 use crate::sys::mount::{self, Restrictions};
@@ -31,11 +32,19 @@ impl Root {
     }
 }
 
+/// Makes the mount points, before the template point.
+pub fn make_places() -> io::Result<()> {
+    for place in [LOWER, UPPER, ROOT] {
+        make_directory(&place.to_string_lossy(), 0o755)?;
+    }
+    Ok(())
+}
+
 /// Mounts the disks, joins them and makes the result the root of all our roles, with nothing in it but the
 /// image.
-pub fn assemble(upper: Upper) -> Result<Root, Failure> {
-    mount_lower()?;
-    mount_upper(upper)?;
+pub fn assemble(upper: Upper, disks: &Disks) -> Result<Root, Failure> {
+    disks.mount(&IMAGE, LOWER)?;
+    mount_upper(upper, disks)?;
     let upper =
         mount::handle(UPPER).failing(FailureKind::Mount, || "open the writable layer".into())?;
     prepare_upper().failing(FailureKind::Mount, || "prepare the writable layer".into())?;
@@ -47,26 +56,28 @@ pub fn assemble(upper: Upper) -> Result<Root, Failure> {
     Ok(Root { upper })
 }
 
-fn mount_lower() -> Result<(), Failure> {
-    mount_on(c"/dev/vda", LOWER, c"erofs", Restrictions::READ_ONLY, c"")
-        .failing(FailureKind::Mount, || {
-            "mount the image's disk /dev/vda (erofs) on /".into()
-        })
-}
+const IMAGE: OnDisk = OnDisk {
+    device: c"/dev/vda",
+    size: c"/sys/block/vda/size",
+    role: "the image's disk",
+    kind: c"erofs",
+    restrictions: Restrictions::READ_ONLY,
+    options: c"",
+};
 
-fn mount_upper(upper: Upper) -> Result<(), Failure> {
+const WRITABLE: OnDisk = OnDisk {
+    device: c"/dev/vdb",
+    size: c"/sys/block/vdb/size",
+    role: "the writable disk",
+    kind: c"ext4",
+    restrictions: Restrictions::NONE,
+    // The inode tables of a freshly made file system need no zeroing on a sparse disk.
+    options: c"noinit_itable",
+};
+
+fn mount_upper(upper: Upper, disks: &Disks) -> Result<(), Failure> {
     match upper {
-        // The inode tables of a freshly made file system need no zeroing on a sparse disk.
-        Upper::Disk => mount_on(
-            c"/dev/vdb",
-            UPPER,
-            c"ext4",
-            Restrictions::NONE,
-            c"noinit_itable",
-        )
-        .failing(FailureKind::Mount, || {
-            "mount the writable disk /dev/vdb (ext4)".into()
-        }),
+        Upper::Disk => disks.mount(&WRITABLE, UPPER),
         Upper::Tmpfs(bytes) => {
             let options =
                 CString::new(format!("mode=0755,size={bytes}")).expect("digits hold no NUL");
@@ -149,6 +160,9 @@ impl MountHandles {
 
 /// Moves a mount, making its mount point if the image has none that is a directory.
 fn move_to(handle: &OwnedFd, place: &CStr) -> io::Result<()> {
+    if mount::move_to_exactly(handle, place).is_ok() {
+        return Ok(());
+    }
     if leads_to_root(path(place)) {
         make_mount_point(path(place))?;
     }

@@ -63,20 +63,28 @@ impl Epoll {
 
     /// Registers a descriptor.
     pub fn add(&self, fd: &impl AsFd, interest: Interest, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, interest, token)
+    }
+
+    /// Gives a registered descriptor another number; what is ready now is told again.
+    pub fn change(&self, fd: &impl AsFd, interest: Interest, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, interest, token)
+    }
+
+    fn control(
+        &self,
+        what: libc::c_int,
+        fd: &impl AsFd,
+        interest: Interest,
+        token: u64,
+    ) -> io::Result<()> {
         let mut event = libc::epoll_event {
             events: interest.bits(),
             u64: token,
         };
         // SAFETY: the kernel only reads `event`.
-        check(unsafe {
-            libc::epoll_ctl(
-                self.fd.as_raw_fd(),
-                libc::EPOLL_CTL_ADD,
-                raw(fd),
-                &raw mut event,
-            )
-        })
-        .map(drop)
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), what, raw(fd), &raw mut event) })
+            .map(drop)
     }
 
     /// Takes a descriptor out that stays open.

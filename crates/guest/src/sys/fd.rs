@@ -41,6 +41,15 @@ pub fn make_directory_in(directory: &impl AsFd, name: &CStr) -> io::Result<()> {
     check(unsafe { libc::mkdirat(raw(directory), name.as_ptr(), 0o755) }).map(drop)
 }
 
+/// Makes a file in a directory, opened for writing.
+pub fn create_in(directory: &impl AsFd, name: &CStr, mode: libc::mode_t) -> io::Result<OwnedFd> {
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY | libc::O_CLOEXEC;
+    // SAFETY: `name` is a C string; the mode is the fourth argument that O_CREAT wants.
+    let fd = check(unsafe { libc::openat(raw(directory), name.as_ptr(), flags, mode) })?;
+    // SAFETY: the kernel just gave us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Makes reads and writes return instead of wait.
 pub fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     // SAFETY: F_SETFL takes an integer and touches no memory of ours. A pipe end has no other status
@@ -60,6 +69,12 @@ pub fn read_at(fd: &impl AsFd, buffer: &mut [u8], offset: i64) -> io::Result<usi
     // SAFETY: the kernel writes at most `buffer.len()` bytes into it.
     let count = unsafe { libc::pread(raw(fd), buffer.as_mut_ptr().cast(), buffer.len(), offset) };
     check(count).map(isize::cast_unsigned)
+}
+
+/// Goes to the end of a file.
+pub fn seek_to_end(file: &impl AsFd) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::lseek(raw(file), 0, libc::SEEK_END) }).map(drop)
 }
 
 /// Writes as much as goes in.

@@ -78,7 +78,19 @@ const MOVE_MOUNT_T_SYMLINKS: libc::c_uint = 0x10;
 
 /// Moves a mount to `target`, following symbolic links under the caller's root.
 pub fn move_to(mount: &impl AsFd, target: &CStr) -> io::Result<()> {
-    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS;
+    move_with(
+        mount,
+        target,
+        MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS,
+    )
+}
+
+/// Moves a mount to `target`, which must be no symbolic link itself.
+pub fn move_to_exactly(mount: &impl AsFd, target: &CStr) -> io::Result<()> {
+    move_with(mount, target, MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+fn move_with(mount: &impl AsFd, target: &CStr, flags: libc::c_uint) -> io::Result<()> {
     // SAFETY: descriptors, flags and C strings, which the kernel only reads.
     check(unsafe {
         libc::syscall(
@@ -91,6 +103,43 @@ pub fn move_to(mount: &impl AsFd, target: &CStr) -> io::Result<()> {
         )
     })
     .map(drop)
+}
+
+const FSOPEN_CLOEXEC: libc::c_uint = 0x01;
+const FSMOUNT_CLOEXEC: libc::c_uint = 0x01;
+const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+const OPEN_TREE_CLONE: libc::c_uint = 0x01;
+const MOUNT_ATTR_DATA_ONLY: libc::c_uint = 0x02 | 0x04 | 0x08;
+
+/// A new tmpfs that is mounted nowhere; it goes with the descriptor and the mounts made of it.
+pub fn detached_tmpfs() -> io::Result<OwnedFd> {
+    // SAFETY: a C string and flags.
+    let context =
+        check(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), FSOPEN_CLOEXEC) })?;
+    // SAFETY: the kernel just gave us this descriptor, which fits an int.
+    let context = unsafe { OwnedFd::from_raw_fd(context as libc::c_int) };
+    configure(&context, FSCONFIG_CMD_CREATE, None)?;
+    // SAFETY: a descriptor and flags.
+    let mount = check(unsafe {
+        libc::syscall(
+            libc::SYS_fsmount,
+            raw(&context),
+            FSMOUNT_CLOEXEC,
+            MOUNT_ATTR_DATA_ONLY,
+        )
+    })?;
+    // SAFETY: as above.
+    Ok(unsafe { OwnedFd::from_raw_fd(mount as libc::c_int) })
+}
+
+/// A mount of its own, still nowhere, of what stands under a name in a directory.
+pub fn clone_of(directory: &impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC.cast_unsigned();
+    // SAFETY: a descriptor, a C string and flags.
+    let tree =
+        check(unsafe { libc::syscall(libc::SYS_open_tree, raw(directory), name.as_ptr(), flags) })?;
+    // SAFETY: the kernel just gave us this descriptor, which fits an int.
+    Ok(unsafe { OwnedFd::from_raw_fd(tree as libc::c_int) })
 }
 
 const FSPICK_CLOEXEC: libc::c_uint = 0x01;
