@@ -29,6 +29,30 @@ pub struct VmConfig {
     pub(crate) timeout: Option<Duration>,
     pub(crate) start_deadline: Duration,
     pub(crate) retention: Retention,
+    #[serde(default)]
+    pub(crate) boot: BootMode,
+    #[serde(default)]
+    pub(crate) on_failure: OnFailure,
+}
+
+/// How a machine comes up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BootMode {
+    /// From a template: a machine that was booted and saved before it saw any image. Made by the first start.
+    #[default]
+    Template,
+    /// By booting a kernel of its own.
+    Cold,
+}
+
+/// What becomes of a VM whose workload cannot be started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnFailure {
+    /// It ends, and the start is an error.
+    #[default]
+    End,
+    /// It stays for inspection with [`crate::Vm::exec`] until it is stopped; [`crate::Vm::wait`] gives the error.
+    Keep,
 }
 
 /// Memory of a VM in bytes, checked and rounded up.
@@ -154,6 +178,8 @@ impl VmConfig {
             timeout: None,
             start_deadline: Duration::from_secs(60),
             retention: Retention::Remove,
+            boot: BootMode::Template,
+            on_failure: OnFailure::End,
         }
     }
 
@@ -272,6 +298,18 @@ impl VmConfig {
     /// How long the start may take, 60 s by default.
     pub const fn start_deadline(mut self, limit: Duration) -> Self {
         self.start_deadline = limit;
+        self
+    }
+
+    /// How the machine comes up.
+    pub const fn boot(mut self, mode: BootMode) -> Self {
+        self.boot = mode;
+        self
+    }
+
+    /// What becomes of the VM when its workload cannot be started.
+    pub const fn on_failure(mut self, what: OnFailure) -> Self {
+        self.on_failure = what;
         self
     }
 

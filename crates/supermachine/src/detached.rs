@@ -11,7 +11,7 @@
 //! ```
 
 use crate::config::{MainOutput, MainStdin, VmConfig};
-use crate::error::Error;
+use crate::error::{Error, describe};
 use crate::handle::Image;
 use crate::runtime::Runtime;
 use crate::vm::Vm;
@@ -205,17 +205,6 @@ fn begin(assignment: &Assignment) -> Result<Vm, Error> {
     runtime
         .image(stored, &assignment.reference)
         .start(&assignment.config)
-}
-
-/// The message and its sources: on the other side of the pipe it is only text.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Writes the report and closes standard output, which is what the other side waits for.

@@ -4,6 +4,7 @@ pub use crate::assets::AssetError;
 pub use crate::home::HomeError;
 pub use crate::packet::PacketError;
 pub use crate::record::RecordError;
+pub use crate::saved::SavedError;
 pub use crate::scratch::ScratchError;
 pub use crate::session::SessionError;
 pub use crate::supervisor::ClientError;
@@ -34,6 +35,9 @@ pub enum Error {
     /// The writable disk.
     #[error(transparent)]
     Scratch(#[from] ScratchError),
+    /// A template or a snapshot.
+    #[error(transparent)]
+    Saved(#[from] SavedError),
     /// An image: its reference, the pull, the store.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -234,6 +238,12 @@ impl Error {
                 step: Step::OpenKvm,
                 ..
             }) => "`supermachine doctor` looks at KVM in detail",
+            Self::Vmm(VmmError::Failed {
+                step: Step::Restore,
+                ..
+            }) => {
+                "`--cold-boot` starts without a template; a snapshot can be looked at with `snapshot verify`"
+            }
             Self::Record(RecordError::NameTaken(name)) => {
                 return Some(format!("`supermachine rm {name}` frees it"));
             }
@@ -255,4 +265,15 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// The message and its sources, for where it is only text.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

@@ -1,5 +1,6 @@
 //! The state directory and the short directory for sockets.
 
+use crate::saved::Shelf;
 use rustix::fs::{Mode, OFlags, mkdir, open};
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -73,7 +74,7 @@ impl Home {
         let home = Self { dir };
         home.check_owner()?;
         home.check_format()?;
-        for room in ["vms", "kernels", "scratch"] {
+        for room in ["vms", "kernels", "scratch", "templates", "snapshots"] {
             make_private(&home.dir.join(room))?;
         }
         Ok(home)
@@ -146,6 +147,14 @@ impl Home {
 
     pub(crate) fn scratch(&self) -> PathBuf {
         self.dir.join("scratch")
+    }
+
+    pub(crate) fn templates(&self) -> Shelf {
+        Shelf::new(self.dir.join("templates"))
+    }
+
+    pub(crate) fn snapshots(&self) -> Shelf {
+        Shelf::new(self.dir.join("snapshots"))
     }
 
     /// The path of a VM's client socket: short whatever the length of the state directory, and the same for

@@ -45,11 +45,13 @@ mod poll;
 mod reach;
 mod record;
 mod runtime;
+mod saved;
 mod scratch;
 mod session;
 mod setup;
 mod signals;
 mod supervisor;
+mod template;
 mod time;
 mod vm;
 mod vmm;
@@ -58,11 +60,13 @@ mod workload;
 /// The image store and everything about references, registries and pulls.
 pub use image as images;
 
-pub use config::{Command, MainOutput, MainStdin, Memory, Retention, VmConfig, Workload};
+pub use config::{
+    BootMode, Command, MainOutput, MainStdin, Memory, OnFailure, Retention, VmConfig, Workload,
+};
 pub use deadline::Deadline;
 pub use error::{
     AssetError, ClientError, ConfigError, Error, HomeError, ImageError, PacketError, RecordError,
-    ScratchError, SessionError, VmmError,
+    SavedError, ScratchError, SessionError, VmmError,
 };
 pub use exec::{Child, ExecBuilder, ExecStdin, Output};
 pub use handle::Image;
@@ -73,6 +77,7 @@ pub use runtime::{Runtime, RuntimeBuilder};
 pub use session::{OutputReader, StdinWriter};
 pub use setup::SetupReport;
 pub use signals::{ParseSignalError, Signal};
+pub use template::{Notice, TemplateUsage};
 pub use time::rfc3339;
 pub use vm::{Timings, Vm};
 

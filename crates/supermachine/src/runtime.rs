@@ -11,7 +11,8 @@ use crate::liveness::Liveness;
 use crate::log::LogReader;
 use crate::record::{Registry, VmStatus, VmSummary};
 use crate::setup::{self, SetupReport};
-use crate::supervisor::{self, BootImage, Client, ClientError, Plan};
+use crate::supervisor::{self, BootImage, Client, ClientError, Launch, Plan, Source};
+use crate::template::{self, Found, Notice, Notices, Shape, TemplateUsage, Templates};
 use crate::vm::Vm;
 use image::{Store, StoredImage};
 use proto::session::Exit;
@@ -30,6 +31,7 @@ struct Inner {
     home: Home,
     libexec: Option<PathBuf>,
     assets: OnceLock<Assets>,
+    notices: Notices,
 }
 
 /// Builds a [`Runtime`] with paths of its own.
@@ -37,6 +39,7 @@ struct Inner {
 pub struct RuntimeBuilder {
     home: Option<PathBuf>,
     libexec: Option<PathBuf>,
+    notices: Notices,
 }
 
 impl RuntimeBuilder {
@@ -52,6 +55,12 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Who is told what a person may want to know while a VM starts: that a template is made, for example.
+    pub fn notices(mut self, tell: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        self.notices = Notices::new(tell);
+        self
+    }
+
     /// Opens the state directory. Programs are looked for when the first VM starts.
     pub fn build(self) -> Result<Runtime, Error> {
         let dir = self.home.map_or_else(Home::from_environment, Ok)?;
@@ -64,6 +73,7 @@ impl RuntimeBuilder {
                 home,
                 libexec: self.libexec,
                 assets: OnceLock::new(),
+                notices: self.notices,
             }),
         })
     }
@@ -114,8 +124,19 @@ impl Runtime {
 
     pub(crate) fn start(&self, image: BootImage, config: &VmConfig) -> Result<Vm, Error> {
         let plan = Plan::new(&image, config)?;
-        let assets = self.assets()?;
-        let started = supervisor::start(&self.inner.home, assets, image, plan)?;
+        self.launch(image, plan, Source::Image)
+    }
+
+    /// Starts a VM that was checked.
+    pub(crate) fn launch(&self, image: BootImage, plan: Plan, source: Source) -> Result<Vm, Error> {
+        let launch = Launch {
+            home: &self.inner.home,
+            assets: self.assets()?,
+            notices: &self.inner.notices,
+            image,
+            plan,
+        };
+        let started = supervisor::start(launch, source)?;
         Ok(Vm::started(self.inner.home.clone(), started))
     }
 
@@ -175,6 +196,32 @@ impl Runtime {
     /// What this host can do and what it lacks, check by check.
     pub fn doctor(&self) -> Vec<doctor::Check> {
         doctor::examine(&self.inner.home, self.libexec())
+    }
+
+    /// Makes the template a VM of this configuration starts from, if there is none; whether it made one.
+    pub fn prepare(&self, config: &VmConfig) -> Result<bool, Error> {
+        let assets = self.assets()?;
+        let shape = Shape::of(assets, config.memory.shape_mib(), config.cpus)?;
+        let templates = Templates {
+            home: &self.inner.home,
+            assets,
+            notices: &self.inner.notices,
+        };
+        let limit = config.start_deadline;
+        let (_, found) = templates
+            .obtain(&shape, Deadline::after(limit))
+            .map_err(|error| error.within(limit))?;
+        Ok(found == Found::Made)
+    }
+
+    /// What templates take on the disk.
+    pub fn template_usage(&self) -> Result<TemplateUsage, Error> {
+        Ok(template::usage(&self.inner.home)?)
+    }
+
+    /// Removes templates that nobody can or does use, and what was left half-made; the bytes that were freed.
+    pub fn prune_templates(&self) -> Result<u64, Error> {
+        Ok(template::prune(&self.inner.home)?)
     }
 
     /// Copies the programs and kernels that were found into the state directory, verified by digest, so that

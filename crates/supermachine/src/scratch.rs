@@ -68,7 +68,11 @@ pub(crate) fn create(home: &Home, path: &Path, size: u64) -> Result<(File, u64),
         return Err(ScratchError::Size(size));
     }
     let len = size.next_multiple_of(1 << 20);
-    let source = formatted(home, len)?;
+    duplicate(&formatted(home, len)?, path)
+}
+
+/// Makes a disk at `path` that is a copy of `source`, and gives its length.
+pub(crate) fn duplicate(source: &File, path: &Path) -> Result<(File, u64), ScratchError> {
     let target = OpenOptions::new()
         .read(true)
         .write(true)
@@ -76,7 +80,8 @@ pub(crate) fn create(home: &Home, path: &Path, size: u64) -> Result<(File, u64),
         .mode(0o600)
         .open(path)
         .map_err(failed("create", path))?;
-    copy(&source, &target, len).map_err(failed("fill", path))?;
+    let len = source.metadata().map_err(failed("copy to", path))?.len();
+    copy(source, &target, len).map_err(failed("fill", path))?;
     Ok((target, len))
 }
 

@@ -123,6 +123,15 @@ impl Vm {
         Ok(Registry::new(&self.home).summary(self.id())?)
     }
 
+    /// Why the workload of this VM could not be started, with [`crate::OnFailure::Keep`].
+    pub fn start_failure(&self) -> Option<Error> {
+        let own = self.own.as_ref()?;
+        let found = own.shared.wait(Deadline::after(Duration::ZERO), |status| {
+            status.failure.clone()
+        });
+        found.ok().map(Error::Shared)
+    }
+
     /// How long each step of the start took; `None` for a VM of another process.
     pub fn timings(&self) -> Option<Timings> {
         self.own.as_ref().map(|own| own.timings)
@@ -193,9 +202,10 @@ impl Vm {
         };
         let ended = own
             .shared
-            .wait(deadline, |status| match (status.exit, &status.outcome) {
+            .wait(deadline, |status| match (status.exit, &status.failure) {
                 (Some(exit), _) => Some(Outcome::Exited(exit)),
-                (None, outcome) => outcome.clone(),
+                (None, Some(error)) => Some(Outcome::Failed(Arc::clone(error))),
+                (None, None) => status.outcome.clone(),
             });
         match ended {
             Ok(Outcome::Exited(exit)) => Ok(exit),

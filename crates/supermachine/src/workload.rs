@@ -74,6 +74,21 @@ impl Defaults {
         })
     }
 
+    /// The same under another host name.
+    pub(crate) fn renamed(&self, hostname: &str) -> Self {
+        let mut renamed = self.clone();
+        let name = b"HOSTNAME=";
+        if let Some(variable) = renamed
+            .env
+            .iter_mut()
+            .find(|variable| variable.0.starts_with(name))
+        {
+            variable.0.truncate(name.len());
+            variable.0.extend_from_slice(hostname.as_bytes());
+        }
+        renamed
+    }
+
     /// The request for a process that starts from these.
     pub(crate) fn process(&self, wishes: Wishes) -> Result<Process, ConfigError> {
         if wishes.argv.is_empty() || wishes.argv[0].0.is_empty() {

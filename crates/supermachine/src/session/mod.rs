@@ -18,4 +18,4 @@ pub(crate) use collect::{CollectError, Collected, collect};
 pub use error::SessionError;
 pub use io::{OutputReader, StdinWriter};
 pub(crate) use shared::{Session, TimedOut};
-pub(crate) use state::Tee;
+pub(crate) use state::{Answer, Tee};

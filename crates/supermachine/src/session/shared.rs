@@ -1,7 +1,7 @@
 //! A session on its socket, shared by the threads that wait on it.
 
 use super::SessionError;
-use super::state::{Finished, State, Tee};
+use super::state::{Answer, Finished, State, Tee};
 use crate::deadline::Deadline;
 use proto::frame::{Kind, MAX_PAYLOAD};
 use proto::session::{Control, OutputStream, Request};
@@ -260,6 +260,32 @@ impl Session {
             (None, Some(Ok(_))) => Some(Err(SessionError::Protocol("an exit without a start"))),
             (None, None) => None,
         })
+    }
+
+    /// Waits until the agent has done what no program is started for.
+    pub(crate) fn wait_answer(
+        &self,
+        wanted: Answer,
+        deadline: Deadline,
+    ) -> Result<Result<(), SessionError>, TimedOut> {
+        self.drive(deadline, |state, _| {
+            match (state.answer(), state.finished()) {
+                (Some(answer), _) if answer == wanted => Some(Ok(())),
+                (Some(_), _) => Some(Err(SessionError::Protocol("another answer than asked for"))),
+                (None, Some(Err(error))) => Some(Err(error.clone())),
+                (None, Some(Ok(_))) => {
+                    Some(Err(SessionError::Protocol("an exit without an answer")))
+                }
+                (None, None) => None,
+            }
+        })
+    }
+
+    /// Lets a workload that was frozen on this session go on.
+    pub(crate) fn thaw(&self) {
+        let mut inner = self.lock();
+        inner.state.control(&Control::Thaw);
+        self.flush(&mut inner);
     }
 
     /// The end of the session if it has come. Reads what is there and does not wait.

@@ -26,8 +26,18 @@ pub(crate) struct State {
     stderr: Inbox,
     pid: Option<i32>,
     heard: bool,
+    answer: Option<Answer>,
     finished: Option<Finished>,
     tee: Option<Tee>,
+}
+
+/// What the agent said to a request that is not about a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// No process of the workload runs.
+    Frozen,
+    /// The VM is who this names.
+    Identified([u8; 16]),
 }
 
 impl std::fmt::Debug for State {
@@ -51,6 +61,7 @@ impl State {
             stderr: Inbox::default(),
             pid: None,
             heard: false,
+            answer: None,
             finished: None,
             tee,
         }
@@ -59,6 +70,11 @@ impl State {
     /// The process id, once the program runs.
     pub(crate) const fn pid(&self) -> Option<i32> {
         self.pid
+    }
+
+    /// What the agent answered, once it has.
+    pub(crate) const fn answer(&self) -> Option<Answer> {
+        self.answer
     }
 
     /// How the session ended, once it has.
@@ -193,6 +209,8 @@ impl State {
             Event::StdinClosed => self.stdin_open = false,
             // The exit says so too; this is news only for a log of events.
             Event::OutOfMemory => {}
+            Event::Frozen => self.answer = Some(Answer::Frozen),
+            Event::Identified { generation } => self.answer = Some(Answer::Identified(generation)),
             Event::Exited(exit) => self.finish(Ok(exit)),
             Event::Failed(failure) => self.finish(Err(SessionError::Guest(failure))),
         }

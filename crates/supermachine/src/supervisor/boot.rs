@@ -1,33 +1,26 @@
-//! From a plan to a running workload.
+//! From a plan to a running workload: which way it comes up, and what is left when it does not.
 
 use super::listener::Listener;
 use super::plan::{BootImage, Plan};
 use super::shared::Shared;
+use super::starting::{Running, Starting};
 use super::thread::Supervisor;
 use crate::assets::Assets;
-use crate::config::{MainOutput, Retention, VmConfig};
+use crate::config::{BootMode, Retention};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::home::Home;
-use crate::log::LogWriter;
-use crate::record::{self, CONSOLE, Entry, Registry, SCRATCH, State, VMM_LOG};
-use crate::scratch;
-use crate::session::{Session, SessionError, TimedOut};
+use crate::record::{self, Entry, Registry, State};
+use crate::session::{Session, SessionError};
+use crate::template::{Found, Notice, Notices, Shape, Template, Templates};
 use crate::time::unix_nanos;
 use crate::vm::Timings;
-use crate::vmm::{VmmConnector, VmmError, VmmProcess};
-use image::root::RootImage;
-use proto::control::{Boot, Command, DiskMode, Event, VERSION};
-use proto::guest::disk;
-use proto::session::OutputStream;
+use crate::vmm::{SavedFiles, VmmConnector, VmmError, VmmProcess};
+use ::snapshot::Digest;
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
-
-/// How long the VMM gets to say why the agent does not answer.
-const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+use std::time::SystemTime;
 
 /// A VM whose workload runs and whose supervisor is at work.
 #[derive(Debug)]
@@ -43,22 +36,35 @@ pub(crate) struct Started {
 /// What went wrong without stopping the VM, for its record.
 pub(crate) type Warnings = Arc<Mutex<Vec<String>>>;
 
+/// Where a VM comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// An image, by way of a template or a kernel of its own, as the configuration says.
+    Image,
+    /// A snapshot: its files, its disk, the digest of its manifest.
+    Snapshot(SavedFiles, File, Digest),
+    /// A fork: the process of the copy, its disk, and what the VM it was made of was restored from.
+    Fork(Box<VmmProcess>, File, Option<Digest>),
+}
+
+/// A VM to be started.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    pub(crate) home: &'a Home,
+    pub(crate) assets: &'a Assets,
+    pub(crate) notices: &'a Notices,
+    pub(crate) image: BootImage,
+    pub(crate) plan: Plan,
+}
+
 /// Starts a VM. Whatever fails, nothing of it is left but the record of a VM that was to be kept.
-pub(crate) fn start(
-    home: &Home,
-    assets: &Assets,
-    image: BootImage,
-    plan: Plan,
-) -> Result<Started, Error> {
-    let config = plan.record.config.clone();
-    let limit = config.start_deadline;
+pub(crate) fn start(launch: Launch<'_>, source: Source) -> Result<Started, Error> {
+    let limit = launch.plan.record.config.start_deadline;
     // Before anything is made: a directory for sockets that cannot be used ends the start anyway.
-    let socket = home.socket(&plan.record.id)?;
-    let mut entry = Registry::new(home).create(plan.record.clone())?;
-    match Starting::new(home, assets, &image, plan, &entry)
-        .and_then(|starting| starting.run(&config))
-    {
-        Ok(running) => running.hand_over(&socket, entry, image),
+    let socket = launch.home.socket(&launch.plan.record.id)?;
+    let mut entry = Registry::new(launch.home).create(launch.plan.record.clone())?;
+    match launch.begin(&entry, source, Deadline::after(limit)) {
+        Ok(running) => hand_over(running, &socket, entry, launch),
         Err(error) => {
             let error = error.within(limit);
             abandon(&mut entry, &error);
@@ -83,139 +89,102 @@ fn abandon(entry: &mut Entry, error: &Error) {
     }
 }
 
-/// A VM on its way.
-struct Starting {
-    plan: Plan,
-    vmm: VmmProcess,
-    log: LogWriter,
-    deadline: Deadline,
-    began: Instant,
-}
+impl Launch<'_> {
+    fn begin(&self, entry: &Entry, source: Source, deadline: Deadline) -> Result<Running, Error> {
+        match source {
+            Source::Image if self.plan.record.config.boot == BootMode::Cold => {
+                self.prepare(entry, deadline)?.boot()?.run()
+            }
+            Source::Image => self.from_template(entry, deadline),
+            Source::Snapshot(files, disk, digest) => {
+                let starting = Starting::spawn(self, entry, deadline)?.with_disk(&disk)?;
+                starting.restore(&files, digest)?.run()
+            }
+            Source::Fork(process, disk, base) => {
+                let starting =
+                    Starting::adopt(*process, self, entry, deadline)?.with_disk(&disk)?;
+                starting.restore_fork(base)?.run()
+            }
+        }
+    }
 
-/// A VM whose workload runs and which nobody watches yet.
-struct Running {
-    vmm: VmmProcess,
-    main: Arc<Session>,
-    warnings: Warnings,
-    timings: Timings,
-}
+    /// A VMM with the image's disks. What does not depend on it is done while its process comes up.
+    fn prepare(&self, entry: &Entry, deadline: Deadline) -> Result<Starting<'_>, Error> {
+        Starting::spawn(self, entry, deadline)?.with_empty_disk()
+    }
 
-impl Starting {
-    /// Spawns the VMM and tells it everything; the disk is made while its process comes up.
-    fn new(
-        home: &Home,
-        assets: &Assets,
-        image: &BootImage,
-        plan: Plan,
+    fn from_template(&self, entry: &Entry, deadline: Deadline) -> Result<Running, Error> {
+        let starting = self.prepare(entry, deadline)?;
+        let config = &self.plan.record.config;
+        let shape = Shape::of(self.assets, config.memory.shape_mib(), config.cpus)?;
+        let templates = Templates {
+            home: self.home,
+            assets: self.assets,
+            notices: self.notices,
+        };
+        let (template, found) = match templates.obtain(&shape, deadline) {
+            Ok(obtained) => obtained,
+            // What keeps a template from being made or read need not keep a VM from running.
+            Err(
+                error @ (Error::Saved(_)
+                | Error::Vmm(VmmError::NotSaved(_))
+                | Error::Deadline { .. }),
+            ) => {
+                let reason = crate::error::describe(&error);
+                self.notices.tell(&Notice::ColdBoot { reason });
+                return starting.boot()?.run();
+            }
+            Err(error) => return Err(error),
+        };
+        match starting.restore_template(&template).and_then(Starting::run) {
+            Err(error) if found == Found::There && template.is_to_blame(&error) => {
+                tracing::warn!(%error, "a template is made again");
+                self.again(&templates, &shape, &template, entry, deadline)
+            }
+            other => other,
+        }
+    }
+
+    /// With a template that was just made, in place of one that did not do.
+    fn again(
+        &self,
+        templates: &Templates<'_>,
+        shape: &Shape,
+        damaged: &Template,
         entry: &Entry,
-    ) -> Result<Self, Error> {
-        let began = Instant::now();
-        let config = &plan.record.config;
-        let deadline = Deadline::after(config.start_deadline);
-        let console_path = entry.dir.join(CONSOLE);
-        let console = open_console(&console_path)?;
-        let mut vmm = VmmProcess::spawn(&assets.vmm(), console_path, entry.dir.join(VMM_LOG))?;
-        let log = LogWriter::open(&entry.dir).map_err(|source| Error::Log {
-            path: entry.dir.clone(),
-            source,
-        })?;
-        vmm.set_disk(disk::ROOT, DiskMode::ReadOnly, &open_root(&image.root)?)?;
-        let scratch = scratch::create(home, &entry.dir.join(SCRATCH), config.disk_size)?;
-        let mode = match config.retention {
-            Retention::Remove => DiskMode::Volatile,
-            Retention::Keep => DiskMode::Durable,
-        };
-        vmm.set_disk(disk::SCRATCH, mode, &[scratch])?;
-        boot(&mut vmm, assets, config, &console)?;
-        Ok(Self {
-            plan,
-            vmm,
-            log,
-            deadline,
-            began,
-        })
-    }
-
-    /// Waits for the guest and starts the workload.
-    fn run(mut self, config: &VmConfig) -> Result<Running, Error> {
-        let prepared = Instant::now();
-        self.expect(|event| matches!(event, Event::Running { .. }))?;
-        let entered = Instant::now();
-        self.expect(|event| matches!(event, Event::Ready { .. }))?;
-        let ready = Instant::now();
-        let warnings = Warnings::default();
-        let stream = self.vmm.connector().connect(self.deadline)?;
-        let main = Session::new(stream)
-            .with_tee(tee(self.log, Arc::clone(&warnings)))
-            .with_wake()
-            .map_err(|errno| Error::Session(SessionError::Socket(errno)))?;
-        if config.output == MainOutput::LogOnly {
-            main.discard(OutputStream::Stdout);
-            main.discard(OutputStream::Stderr);
-        }
-        main.request(&self.plan.request())?;
-        match main.wait_started(self.deadline) {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(explain(&mut self.vmm, error)),
-            Err(TimedOut) => return Err(Error::start_deadline()),
-        }
-        let timings = Timings {
-            prepare: prepared - self.began,
-            spawn: entered - prepared,
-            boot: ready - entered,
-            workload: ready.elapsed(),
-        };
-        Ok(Running {
-            vmm: self.vmm,
-            main: Arc::new(main),
-            warnings,
-            timings,
-        })
-    }
-
-    fn expect(&mut self, wanted: impl Fn(&Event) -> bool) -> Result<(), Error> {
-        loop {
-            match self.vmm.next_event(self.deadline)? {
-                Some(event) if wanted(&event) => return Ok(()),
-                Some(_) => {}
-                None => return Err(Error::start_deadline()),
-            }
-        }
+        deadline: Deadline,
+    ) -> Result<Running, Error> {
+        templates.set_aside(damaged, deadline)?;
+        let (template, _) = templates.obtain(shape, deadline)?;
+        let starting = self.prepare(entry, deadline)?;
+        starting.restore_template(&template)?.run()
     }
 }
 
-impl Running {
-    /// Opens the VM to other processes and leaves it to its supervisor's thread.
-    fn hand_over(
-        self,
-        socket: &Path,
-        mut entry: Entry,
-        image: BootImage,
-    ) -> Result<Started, Error> {
-        let (shared, listener) = match open_doors(socket, &mut entry) {
-            Ok(doors) => doors,
-            Err(error) => {
-                abandon(&mut entry, &error);
-                return Err(error);
-            }
-        };
-        let started = Started {
-            record: entry.record.clone(),
-            shared: Arc::clone(&shared),
-            main: Arc::clone(&self.main),
-            connector: self.vmm.connector(),
-            timings: self.timings,
-            warnings: Arc::clone(&self.warnings),
-        };
-        let Self {
-            vmm,
-            main,
-            warnings,
-            ..
-        } = self;
-        Supervisor::new(entry, vmm, main, shared, listener, warnings, image).spawn()?;
-        Ok(started)
-    }
+/// Opens the VM to other processes and leaves it to its supervisor's thread.
+fn hand_over(
+    running: Running,
+    socket: &Path,
+    mut entry: Entry,
+    launch: Launch<'_>,
+) -> Result<Started, Error> {
+    let (shared, listener) = match open_doors(socket, &mut entry) {
+        Ok(doors) => doors,
+        Err(error) => {
+            abandon(&mut entry, &error);
+            return Err(error);
+        }
+    };
+    let started = Started {
+        record: entry.record.clone(),
+        shared: Arc::clone(&shared),
+        main: Arc::clone(&running.main),
+        connector: running.vmm.connector(),
+        timings: running.timings,
+        warnings: Arc::clone(&running.warnings),
+    };
+    Supervisor::new(entry, running, shared, listener, launch).spawn()?;
+    Ok(started)
 }
 
 fn open_doors(name: &Path, entry: &mut Entry) -> Result<(Arc<Shared>, Listener), Error> {
@@ -231,82 +200,4 @@ fn open_doors(name: &Path, entry: &mut Entry) -> Result<(Arc<Shared>, Listener),
     };
     entry.save()?;
     Ok((Arc::new(shared), listener))
-}
-
-fn open_console(path: &Path) -> Result<File, VmmError> {
-    let options = File::options().create(true).append(true).clone();
-    options.open(path).map_err(|source| VmmError::Open {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn open_root(root: &RootImage) -> Result<Vec<(File, u64)>, VmmError> {
-    let open = |path: &Path| {
-        File::open(path).map_err(|source| VmmError::Open {
-            path: path.to_owned(),
-            source,
-        })
-    };
-    root.pieces
-        .iter()
-        .map(|piece| Ok((open(&piece.path)?, piece.len)))
-        .collect()
-}
-
-fn boot(
-    vmm: &mut VmmProcess,
-    assets: &Assets,
-    config: &VmConfig,
-    console: &File,
-) -> Result<(), Error> {
-    let open = |path: std::path::PathBuf| {
-        File::open(&path).map_err(|source| VmmError::Open { path, source })
-    };
-    let mut files = Vec::new();
-    for flavor in &assets.kernels {
-        files.push(open(assets.kernel(*flavor))?);
-    }
-    files.push(open(assets.initramfs())?);
-    let fds: Vec<_> = files.iter().chain([console]).map(AsFd::as_fd).collect();
-    let boot = Boot {
-        version: VERSION,
-        vcpus: config.cpus,
-        memory_mib: config.memory.shape_mib(),
-        kernels: assets.kernels.clone(),
-        extra_cmdline: String::new(),
-    };
-    Ok(vmm.send(&Command::Boot(boot), &fds)?)
-}
-
-/// The log sees all output as it arrives, whether somebody reads it or not.
-fn tee(mut log: LogWriter, warnings: Warnings) -> crate::session::Tee {
-    Box::new(move |stream, bytes| {
-        if let Err(error) = log.append(stream.into(), bytes) {
-            tracing::warn!(%error, "output is missing from the log of a VM");
-            let warning = format!("output is missing from the log: {error}");
-            warnings
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .push(warning);
-        }
-    })
-}
-
-/// A session that broke because the VM ended is reported as the end of the VM.
-fn explain(vmm: &mut VmmProcess, error: SessionError) -> Error {
-    if !matches!(
-        error,
-        SessionError::Cut | SessionError::Unreachable | SessionError::Socket(_)
-    ) {
-        return error.into();
-    }
-    let deadline = Deadline::after(LAST_WORDS);
-    loop {
-        match vmm.next_event(deadline) {
-            Ok(Some(_)) => {}
-            Ok(None) => return error.into(),
-            Err(end) => return end.into(),
-        }
-    }
 }

@@ -1,10 +1,10 @@
 //! The machine around a workload, as the guest is told.
 
-use crate::config::VmConfig;
+use crate::config::{OnFailure, VmConfig};
 use crate::error::ConfigError;
 use crate::home::random;
 use crate::time::unix_nanos;
-use proto::session::{Machine, Upper};
+use proto::session::{Identity, Machine, Upper};
 use std::time::SystemTime;
 
 /// Docker's size of /dev/shm.
@@ -21,7 +21,7 @@ pub(super) fn describe(config: &VmConfig, hostname: &str) -> Machine {
         hosts: Vec::new(),
         shm_size: SHM_SIZE,
         ipv6: false,
-        keep_on_failure: false,
+        keep_on_failure: config.on_failure == OnFailure::Keep,
         memory_limit: Some(config.memory.bytes()),
         wall_clock_ns: 0,
         entropy: Vec::new(),
@@ -32,6 +32,25 @@ pub(super) fn describe(config: &VmConfig, hostname: &str) -> Machine {
 pub(super) fn stamp(machine: &mut Machine) {
     machine.entropy = random::<256>().to_vec();
     machine.wall_clock_ns = unix_nanos(SystemTime::now());
+}
+
+/// A new life for a machine that was copied, with the clock and randomness of this moment.
+pub(super) fn identity(hostname: &str) -> Identity {
+    Identity {
+        generation: random(),
+        hostname: hostname.as_bytes().to_vec(),
+        wall_clock_ns: unix_nanos(SystemTime::now()),
+        entropy: random::<256>().to_vec(),
+    }
+}
+
+/// The same life with the clock and randomness of this moment.
+pub(super) fn refresh(identity: &Identity) -> Identity {
+    Identity {
+        wall_clock_ns: unix_nanos(SystemTime::now()),
+        entropy: random::<256>().to_vec(),
+        ..identity.clone()
+    }
 }
 
 /// Host names as the kernel and /etc/hosts can hold them.

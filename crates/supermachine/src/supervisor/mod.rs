@@ -12,10 +12,11 @@ mod listener;
 mod machine;
 mod plan;
 mod shared;
+mod starting;
 mod thread;
 
-pub(crate) use boot::{Started, Warnings, start};
+pub(crate) use boot::{Launch, Source, Started, Warnings, start};
 pub(crate) use client::Client;
 pub use client::ClientError;
-pub(crate) use plan::{BootImage, Plan};
+pub(crate) use plan::{BootImage, Facts, Plan};
 pub(crate) use shared::{Order, Outcome, Shared, Status};

@@ -1,14 +1,17 @@
 //! Everything that can be refused before a VM costs anything.
 
 use super::machine;
+use crate::bytes::ByteString;
 use crate::config::{MainStdin, VmConfig};
 use crate::error::{ConfigError, Error};
 use crate::home::random_hex;
 use crate::names;
 use crate::record::Record;
+use crate::session::Answer;
 use crate::workload::{self, Defaults, ImageDefaults, Wishes};
 use image::root::RootImage;
-use proto::session::{Machine, Process, Request, RequestBody, Start};
+use proto::session::{Identity, Machine, Process, Request, RequestBody, Start};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What a start needs of an image.
@@ -31,29 +34,44 @@ impl std::fmt::Display for BootImage {
     }
 }
 
+/// What a copy of a VM has to know of the one it is a copy of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    pub(crate) config: VmConfig,
+    pub(crate) argv: Vec<ByteString>,
+    pub(crate) defaults: Defaults,
+}
+
+impl From<&Record> for Facts {
+    fn from(record: &Record) -> Self {
+        Self {
+            config: record.config.clone(),
+            argv: record.argv.clone(),
+            defaults: record.defaults.clone(),
+        }
+    }
+}
+
+/// The first thing the agent is asked.
+#[derive(Debug)]
+enum First {
+    Start(Box<Start>),
+    Prepare(Box<Machine>),
+    Reidentify(Identity),
+}
+
 /// A start that has been checked.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) record: Record,
-    machine: Machine,
-    process: Option<Process>,
-    init: bool,
+    first: First,
 }
 
 impl Plan {
+    /// Of a VM that starts with an image.
     pub(crate) fn new(image: &BootImage, config: &VmConfig) -> Result<Self, Error> {
-        if let Some(name) = &config.name {
-            names::check(name)?;
-        }
-        if config.cpus == 0 {
-            return Err(ConfigError::Cpus(config.cpus).into());
-        }
-        let id = random_hex(64);
-        let hostname = match &config.hostname {
-            Some(hostname) => machine::check_hostname(hostname)?,
-            None => &id[..12],
-        };
-        let defaults = Defaults::new(&image.defaults, config, hostname)?;
+        let (id, hostname) = identify(config)?;
+        let defaults = Defaults::new(&image.defaults, config, &hostname)?;
         let argv = workload::argv(&image.defaults, config)?;
         let wishes = |argv| Wishes {
             argv,
@@ -67,7 +85,7 @@ impl Plan {
             .transpose()?;
         let argv = argv.unwrap_or_default();
         let init = config.init && !workload::wants_pid_1(&argv);
-        let machine = machine::describe(config, hostname);
+        let first = First::new(machine::describe(config, &hostname), process, init);
         let record = Record::new(
             config,
             (&image.reference, &image.digest),
@@ -75,26 +93,92 @@ impl Plan {
             defaults,
             id,
         );
+        Ok(Self { record, first })
+    }
+
+    /// Of a VM that goes on where another one was. What `config` says of the VM itself counts (its name, host name,
+    /// where output goes, what becomes of it); what runs in it, and how much it has, is as it was.
+    pub(crate) fn copy(image: &BootImage, facts: &Facts, config: &VmConfig) -> Result<Self, Error> {
+        let (id, hostname) = identify(config)?;
+        let config = VmConfig {
+            name: config.name.clone(),
+            hostname: config.hostname.clone(),
+            stdin: MainStdin::Null,
+            output: config.output,
+            start_deadline: config.start_deadline,
+            retention: config.retention,
+            boot: config.boot,
+            on_failure: config.on_failure,
+            // It ran for the one that was copied.
+            timeout: None,
+            ..facts.config.clone()
+        };
+        let defaults = facts.defaults.renamed(&hostname);
+        let record = Record::new(
+            &config,
+            (&image.reference, &image.digest),
+            facts.argv.clone(),
+            defaults,
+            id,
+        );
         Ok(Self {
             record,
-            machine,
-            process,
-            init,
+            first: First::Reidentify(machine::identity(&hostname)),
         })
     }
 
     /// The first request to the agent, with the clock and fresh randomness of this moment.
-    pub(super) fn request(&mut self) -> Request {
-        let mut machine = self.machine.clone();
-        machine::stamp(&mut machine);
-        Request::new(match self.process.take() {
-            Some(process) => RequestBody::Start(Start {
-                machine,
-                process,
-                init: self.init,
-                stay: false,
+    pub(super) fn request(&self) -> Request {
+        let stamped = |machine: &Machine| {
+            let mut machine = machine.clone();
+            machine::stamp(&mut machine);
+            machine
+        };
+        Request::new(match &self.first {
+            First::Start(start) => RequestBody::Start(Start {
+                machine: stamped(&start.machine),
+                ..(**start).clone()
             }),
-            None => RequestBody::Prepare(machine),
+            First::Prepare(machine) => RequestBody::Prepare(stamped(machine)),
+            First::Reidentify(identity) => RequestBody::Reidentify(machine::refresh(identity)),
         })
     }
+
+    /// What the agent says when it has done it; `None` for a program that runs.
+    pub(super) const fn answer(&self) -> Option<Answer> {
+        match &self.first {
+            First::Reidentify(identity) => Some(Answer::Identified(identity.generation)),
+            First::Start(_) | First::Prepare(_) => None,
+        }
+    }
+}
+
+impl First {
+    fn new(machine: Machine, process: Option<Process>, init: bool) -> Self {
+        match process {
+            Some(process) => Self::Start(Box::new(Start {
+                machine,
+                process,
+                init,
+                stay: false,
+            })),
+            None => Self::Prepare(Box::new(machine)),
+        }
+    }
+}
+
+/// A new id, and the host name that is wanted or follows from it.
+fn identify(config: &VmConfig) -> Result<(String, String), Error> {
+    if let Some(name) = &config.name {
+        names::check(name)?;
+    }
+    if config.cpus == 0 {
+        return Err(ConfigError::Cpus(config.cpus).into());
+    }
+    let id = random_hex(64);
+    let hostname = match &config.hostname {
+        Some(hostname) => machine::check_hostname(hostname)?.to_owned(),
+        None => id[..12].to_owned(),
+    };
+    Ok((id, hostname))
 }

@@ -43,6 +43,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Status {
     /// The workload's exit, known before the VM has ended.
     pub(crate) exit: Option<Exit>,
+    /// The workload could not be started, and the VM stays all the same.
+    pub(crate) failure: Option<Arc<Error>>,
     /// The VM has ended.
     pub(crate) outcome: Option<Outcome>,
     /// Its record is written or removed.

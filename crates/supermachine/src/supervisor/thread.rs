@@ -1,20 +1,24 @@
 //! The thread that watches a VM until it has ended.
 
-use super::boot::Warnings;
+use super::boot::{Launch, Warnings};
 use super::clients::{Clients, Connection, Waiting};
 use super::ending::{Ending, Force};
 use super::listener::Listener;
 use super::plan::BootImage;
 use super::shared::{Order, Outcome, Shared};
-use crate::config::{Retention, Workload};
+use super::starting::Running;
+use crate::assets::Assets;
+use crate::config::{OnFailure, Retention, Workload};
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::home::Home;
 use crate::poll;
 use crate::record::Entry;
 use crate::session::{Session, SessionError};
 use crate::signals::Signal;
 use crate::vmm::{VmmError, VmmProcess};
-use proto::control::{Command, Event};
+use ::snapshot::Digest;
+use proto::control::{Command, Event, KernelFlavor};
 use proto::session::{Exit, Request, RequestBody as AgentRequest};
 use proto::supervisor::{Reply, RequestBody};
 use rustix::event::PollFlags;
@@ -40,13 +44,23 @@ pub(super) struct Supervisor {
     pub(super) shared: Arc<Shared>,
     pub(super) clients: Clients,
     pub(super) warnings: Warnings,
-    /// The image stays in the store as long as this lives.
-    _image: BootImage,
+    pub(super) provenance: Provenance,
     pub(super) stopping: Option<Session>,
     pub(super) exit: Option<Exit>,
     pub(super) broken: Option<SessionError>,
     /// When the VM is ended by force, and what that means.
     forced: Option<(Deadline, Force)>,
+}
+
+/// Where the VM came from. Its image stays in the store as long as this lives.
+#[derive(Debug, Clone)]
+pub(super) struct Provenance {
+    pub(super) home: Home,
+    pub(super) assets: Assets,
+    pub(super) kernel: KernelFlavor,
+    /// Digest of the manifest of what it was restored from.
+    pub(super) base: Option<Digest>,
+    pub(super) image: BootImage,
 }
 
 /// Tells everybody who waits that the VM is gone, even if this thread ends by a panic.
@@ -69,12 +83,10 @@ impl Drop for Mourner {
 impl Supervisor {
     pub(super) fn new(
         entry: Entry,
-        vmm: VmmProcess,
-        main: Arc<Session>,
+        running: Running,
         shared: Arc<Shared>,
         listener: Listener,
-        warnings: Warnings,
-        image: BootImage,
+        launch: Launch<'_>,
     ) -> Self {
         let id = entry.record.id.clone();
         let overdue = entry
@@ -83,13 +95,19 @@ impl Supervisor {
             .timeout
             .map(|timeout| (Deadline::after(timeout + MARGIN), Force::Overdue));
         Self {
+            provenance: Provenance {
+                home: launch.home.clone(),
+                assets: launch.assets.clone(),
+                kernel: running.kernel,
+                base: running.base,
+                image: launch.image,
+            },
             entry,
-            vmm,
-            main,
+            vmm: running.vmm,
+            main: running.main,
             shared,
             clients: Clients::new(id, listener),
-            warnings,
-            _image: image,
+            warnings: running.warnings,
             stopping: None,
             exit: None,
             broken: None,
@@ -192,6 +210,14 @@ impl Supervisor {
                 self.exit = Some(exit);
                 self.shared.update(|status| status.exit = Some(exit));
                 self.force_after(POWER_OFF, Force::Stop);
+            }
+            // Its workload could not be started, and somebody wants to look at why.
+            Some(Err(error @ SessionError::Guest(_)))
+                if self.entry.record.config.on_failure == OnFailure::Keep =>
+            {
+                self.shared.update(|status| {
+                    status.failure.get_or_insert(Arc::new(error.into()));
+                });
             }
             Some(Err(error)) => {
                 self.broken = Some(error);

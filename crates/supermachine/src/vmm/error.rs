@@ -51,6 +51,12 @@ pub enum VmmError {
         /// The last lines of the guest's console.
         console: String,
     },
+    /// The VMM could not write the VM down; the VM is as it was.
+    #[error("the VM could not be saved: {0}")]
+    NotSaved(String),
+    /// The VMM could not make a copy of the VM; the VM is as it was.
+    #[error("the VM could not be forked: {0}")]
+    NotForked(String),
     /// The VMM's process ended without a word.
     #[error("supermachine-vmm {how}")]
     Died {

@@ -2,7 +2,9 @@
 
 mod console;
 mod error;
+mod orders;
 mod process;
 
 pub use error::VmmError;
+pub(crate) use orders::SavedFiles;
 pub(crate) use process::{VmmConnector, VmmProcess};

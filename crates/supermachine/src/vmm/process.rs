@@ -85,6 +85,11 @@ impl VmmProcess {
         })
     }
 
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn connector(&self) -> VmmConnector {
         VmmConnector(Arc::clone(&self.control))
     }

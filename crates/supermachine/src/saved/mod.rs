@@ -1,0 +1,27 @@
+//! A VM on disk: a directory with a manifest, the VMM's state and guest memory. Templates and snapshots are such
+//! directories; what they are for is in [`crate::template`] and [`crate::snapshots`].
+//!
+//! | file | content | checked |
+//! |---|---|---|
+//! | `manifest.json` | [`Manifest`], sealed by its digest | whenever it is opened |
+//! | `state` | vCPUs and devices | its size here, its content by the VMM |
+//! | `memory` | guest RAM and a table of what is in it | its size here, the table by the VMM, RAM by [`Saved::verify`] |
+//! | `scratch.ext4` | the writable disk of a snapshot | its size here, its content by [`Saved::verify`] |
+//!
+//! A directory is filled under a name that begins with a dot, locked by its maker, and published by rename.
+
+mod directory;
+mod error;
+mod host;
+mod seal;
+mod shelf;
+mod staging;
+
+pub(crate) use directory::{Saved, on_disk};
+pub use error::SavedError;
+pub(crate) use host::{boot_id, kernel_release};
+pub(crate) use seal::{Content, Origin, seal};
+pub(crate) use shelf::{Shelf, ShelfLock, by_digest};
+pub(crate) use staging::Staging;
+
+pub(crate) use ::snapshot::manifest::{FILE as MANIFEST, MEMORY_FILE, STATE_FILE};

@@ -1,0 +1,97 @@
+//! Templates nobody needs any more.
+
+use crate::home::Home;
+use crate::saved::{MANIFEST, Saved, SavedError, boot_id, on_disk};
+use ::snapshot::Digest;
+use std::collections::HashSet;
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+/// One that nobody used for so long is removed.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What the templates of a state directory take on the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TemplateUsage {
+    /// How many there are.
+    pub count: usize,
+    /// What they take.
+    pub bytes: u64,
+    /// What [`crate::Runtime::prune_templates`] would free.
+    pub reclaimable: u64,
+}
+
+/// Looks at every template.
+pub(crate) fn usage(home: &Home) -> Result<TemplateUsage, SavedError> {
+    let shelf = home.templates();
+    let judge = Judge::new(home)?;
+    let mut usage = TemplateUsage::default();
+    for name in shelf.names()? {
+        // What vanishes meanwhile takes nothing.
+        let bytes = on_disk(&shelf.path(&name)).unwrap_or(0);
+        usage.count += 1;
+        usage.bytes += bytes;
+        if judge.is_useless(home, &name) {
+            usage.reclaimable += bytes;
+        }
+    }
+    Ok(usage)
+}
+
+/// Removes useless templates and what killed makers left; the bytes that were freed.
+pub(crate) fn prune(home: &Home) -> Result<u64, SavedError> {
+    let _lock = home.templates().lock()?;
+    home.templates().sweep()?;
+    home.snapshots().sweep()?;
+    collect(home)
+}
+
+/// As [`prune`], for those who have the lock.
+pub(super) fn collect(home: &Home) -> Result<u64, SavedError> {
+    let shelf = home.templates();
+    let judge = Judge::new(home)?;
+    let mut freed = 0;
+    for name in shelf.names()? {
+        if judge.is_useless(home, &name) {
+            freed += on_disk(&shelf.path(&name)).unwrap_or(0);
+            shelf.remove(&name)?;
+        }
+    }
+    Ok(freed)
+}
+
+/// Who decides.
+struct Judge {
+    boot_id: String,
+    /// What snapshots build upon.
+    bases: HashSet<Digest>,
+    now: SystemTime,
+}
+
+impl Judge {
+    fn new(home: &Home) -> Result<Self, SavedError> {
+        let snapshots = home.snapshots().readable()?;
+        Ok(Self {
+            boot_id: boot_id()?,
+            bases: snapshots
+                .iter()
+                .filter_map(|snapshot| snapshot.manifest.base)
+                .collect(),
+            now: SystemTime::now(),
+        })
+    }
+
+    /// A template nobody can restore, or nobody did for long, unless a snapshot builds upon it.
+    fn is_useless(&self, home: &Home, name: &str) -> bool {
+        let path = home.templates().path(name);
+        let Ok(saved) = Saved::open(&path) else {
+            return true;
+        };
+        if self.bases.contains(&saved.digest) {
+            return false;
+        }
+        let used = fs::metadata(path.join(MANIFEST)).and_then(|metadata| metadata.modified());
+        let unused = used.is_ok_and(|at| self.now.duration_since(at).is_ok_and(|age| age > UNUSED));
+        unused || saved.manifest.host.boot_id != self.boot_id
+    }
+}
