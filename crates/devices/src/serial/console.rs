@@ -1,25 +1,21 @@
 //! A 16550 that only talks.
 
-use super::state::{ConsoleRestoreError, ConsoleState};
+use super::state::{ConsoleRestoreError, ConsoleState, FIFO};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io::Write;
 use vm_superio::serial::NoEvents;
 use vm_superio::{Serial, SerialState, Trigger};
 
-/// The interrupt line. It is held down while a port is restored, because the controller behind it may not be there.
-struct Line<F> {
-    interrupt: F,
-    held: Cell<bool>,
-}
+/// Remembers that the interrupt line went up, so that the port and not the registers decide when to say so.
+#[derive(Default)]
+struct Line(Cell<bool>);
 
-impl<F: Fn()> Trigger for Line<F> {
+impl Trigger for Line {
     type E = Infallible;
 
     fn trigger(&self) -> Result<(), Infallible> {
-        if !self.held.get() {
-            (self.interrupt)();
-        }
+        self.0.set(true);
         Ok(())
     }
 }
@@ -29,46 +25,37 @@ const CAUSES: [(u8, u8); 2] = [(0b10, 0b010), (0b01, 0b100)];
 
 /// The guest's serial port. What the guest sends goes to `W`; nothing is ever received.
 pub struct Console<F: Fn(), W: Write> {
-    serial: Serial<Line<F>, NoEvents, W>,
+    /// The registers. What they send is passed on at once.
+    serial: Serial<Line, NoEvents, Vec<u8>>,
+    interrupt: F,
+    sink: W,
 }
 
 impl<F: Fn(), W: Write> Console<F, W> {
     /// A port that writes to `sink` and calls `interrupt` when its interrupt line goes up.
     pub fn new(interrupt: F, sink: W) -> Self {
-        let line = Line {
-            interrupt,
-            held: Cell::new(false),
-        };
         Self {
-            serial: Serial::new(line, sink),
-        }
-    }
-
-    /// A port that goes on where another one stopped. Interrupts nobody: call [`Console::announce`] when interrupts
-    /// can be delivered.
-    pub fn restore(
-        state: &ConsoleState,
-        interrupt: F,
-        sink: W,
-    ) -> Result<Self, ConsoleRestoreError> {
-        let line = Line {
+            serial: Serial::new(Line::default(), Vec::new()),
             interrupt,
-            held: Cell::new(true),
-        };
-        // The line cannot fail, so there is only one thing that can.
-        let serial =
-            Serial::from_state(&SerialState::from(state), line, NoEvents, sink).map_err(|_| {
-                ConsoleRestoreError::Received {
-                    found: state.received.len(),
-                }
-            })?;
-        serial.interrupt_evt().held.set(false);
-        Ok(Self { serial })
+            sink,
+        }
     }
 
     /// All there is to remember. What the guest sent is not part of it: the sink has it.
     pub fn save(&self) -> ConsoleState {
         self.serial.state().into()
+    }
+
+    /// Goes on where another port stopped. Interrupts nobody: call [`Console::announce`] when interrupts can be
+    /// delivered. After an error everything is as it was.
+    pub fn restore(&mut self, state: &ConsoleState) -> Result<(), ConsoleRestoreError> {
+        let found = state.received.len();
+        let state = SerialState::from(state);
+        // The line cannot fail, so a FIFO that is too full is all that can be wrong.
+        self.serial = Serial::from_state(&state, Line::default(), NoEvents, Vec::new())
+            .map_err(|_| ConsoleRestoreError::Received { found, most: FIFO })?;
+        self.serial.interrupt_evt().0.set(false);
+        Ok(())
     }
 
     /// Interrupts the guest if it has an interrupt outstanding: it may have been lost between two lives, and there is
@@ -79,7 +66,7 @@ impl<F: Fn(), W: Write> Console<F, W> {
             state.interrupt_enable & enable != 0 && state.interrupt_identification & cause != 0
         });
         if outstanding {
-            (self.serial.interrupt_evt().interrupt)();
+            (self.interrupt)();
         }
     }
 
@@ -90,18 +77,27 @@ impl<F: Fn(), W: Write> Console<F, W> {
 
     /// The guest writes the register at `offset` from the port's base.
     pub fn write(&mut self, offset: u8, value: u8) {
-        // The guest must not notice that its output cannot be kept; the sink knows.
+        // Neither the line nor the memory that the registers send to can fail.
         let _ = self.serial.write(offset, value);
+        let sent = self.serial.writer_mut();
+        if !sent.is_empty() {
+            // The guest must not notice that its output cannot be kept; the sink knows.
+            let _ = self.sink.write_all(sent);
+            sent.clear();
+        }
+        if self.serial.interrupt_evt().0.take() {
+            (self.interrupt)();
+        }
     }
 
     /// Where the output goes.
-    pub fn sink(&self) -> &W {
-        self.serial.writer()
+    pub const fn sink(&self) -> &W {
+        &self.sink
     }
 
     /// Where the output goes, to flush it.
-    pub fn sink_mut(&mut self) -> &mut W {
-        self.serial.writer_mut()
+    pub const fn sink_mut(&mut self) -> &mut W {
+        &mut self.sink
     }
 }
 
@@ -167,7 +163,8 @@ mod tests {
         }
         (0..100).for_each(|byte| console.write(DATA, byte));
         let state = console.save();
-        let mut restored = Console::restore(&state, || (), io::sink()).unwrap();
+        let mut restored = Console::new(|| (), io::sink());
+        restored.restore(&state).unwrap();
         assert_eq!(restored.save(), state);
         for offset in (0..100).map(|i| i % 8) {
             assert_eq!(restored.read(offset), console.read(offset), "{offset}");
@@ -182,7 +179,8 @@ mod tests {
         console.write(INTERRUPT_ENABLE, 2);
         let state = console.save();
         assert_eq!(interrupts.take(), 1);
-        let mut restored = Console::restore(&state, count, io::sink()).unwrap();
+        let mut restored = Console::new(count, io::sink());
+        restored.restore(&state).unwrap();
         assert_eq!(interrupts.take(), 0);
         restored.announce();
         assert_eq!(interrupts.take(), 1);
@@ -195,15 +193,16 @@ mod tests {
 
     #[test]
     fn more_than_the_fifo_holds_is_refused() {
-        let mut state = Console::new(|| (), io::sink()).save();
+        let mut console = Console::new(|| (), io::sink());
+        let mut state = console.save();
         state.received = vec![0; 64];
-        assert!(Console::restore(&state, || (), io::sink()).is_ok());
+        assert_eq!(console.restore(&state), Ok(()));
         state.received.push(0);
-        let refused = Console::restore(&state, || (), io::sink());
-        assert_eq!(
-            refused.err(),
-            Some(ConsoleRestoreError::Received { found: 65 })
-        );
+        let refused = ConsoleRestoreError::Received {
+            found: 65,
+            most: 64,
+        };
+        assert_eq!(console.restore(&state), Err(refused));
     }
 
     /// These bytes are in state files. If this test fails, count `ConsoleState::VERSION` up and freeze the new ones.

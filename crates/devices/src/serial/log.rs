@@ -95,7 +95,7 @@ impl<W: Write> Write for BoundedLog<W> {
         Ok(bytes.len())
     }
 
-    /// Does nothing: the serial port flushes after each byte, and a system call for each would be dear.
+    /// Does nothing: complete lines are in the sink already, and a line is written when it is complete.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

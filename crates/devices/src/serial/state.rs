@@ -35,10 +35,12 @@ impl ConsoleState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ConsoleRestoreError {
     /// More than its FIFO holds.
-    #[error("the serial port was saved with {found} bytes received, its FIFO holds {FIFO}")]
+    #[error("the serial port was saved with {found} bytes received, its FIFO holds {most}")]
     Received {
         /// Bytes saved.
         found: usize,
+        /// Bytes there is room for.
+        most: usize,
     },
 }
 

@@ -72,7 +72,7 @@ pub trait VirtioDevice: Send {
     /// changes and nothing is signaled before the next `notify`.
     fn restore(
         &mut self,
-        state: Self::State,
+        state: &Self::State,
         activation: Option<Activation>,
     ) -> Result<(), RestoreError>;
 }

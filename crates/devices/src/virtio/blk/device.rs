@@ -322,7 +322,7 @@ impl<B: Backend> VirtioDevice for Block<B> {
     /// Nothing: requests are served at once, and the disk comes from the host.
     fn save(&self) {}
 
-    fn restore(&mut self, (): (), activation: Option<Activation>) -> Result<(), RestoreError> {
+    fn restore(&mut self, (): &(), activation: Option<Activation>) -> Result<(), RestoreError> {
         if let Some(activation) = activation {
             self.activate(activation);
         }

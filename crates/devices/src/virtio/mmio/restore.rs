@@ -41,9 +41,9 @@ impl<D: VirtioDevice> MmioTransport<D> {
 
     /// Goes on from `state` in a new transport, over the guest memory that belongs to it. Interrupts nobody: call
     /// [`MmioTransport::announce`] when interrupts can be delivered. After an error the transport is of no use.
-    pub fn restore(&mut self, state: TransportState<D::State>) -> Result<(), RestoreError> {
-        self.check(&state)?;
-        let queues = self.restored_queues(&state)?;
+    pub fn restore(&mut self, state: &TransportState<D::State>) -> Result<(), RestoreError> {
+        self.check(state)?;
+        let queues = self.restored_queues(state)?;
         self.status = state.status;
         self.device_features_sel = state.device_features_sel;
         self.driver_features_sel = state.driver_features_sel;
@@ -63,7 +63,7 @@ impl<D: VirtioDevice> MmioTransport<D> {
             self.queues = queues;
             None
         };
-        self.device.restore(state.device, activation)?;
+        self.device.restore(&state.device, activation)?;
         // The device may have another configuration by now; the driver hears of it when it is announced.
         self.page.store_config(&state.config);
         self.page

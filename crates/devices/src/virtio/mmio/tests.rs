@@ -50,10 +50,10 @@ impl VirtioDevice for Probe {
     }
     fn restore(
         &mut self,
-        remembered: u64,
+        remembered: &u64,
         activation: Option<Activation>,
     ) -> Result<(), RestoreError> {
-        self.remembered = remembered;
+        self.remembered = *remembered;
         if let Some(activation) = activation {
             self.activate(activation);
         }

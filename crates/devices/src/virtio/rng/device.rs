@@ -148,7 +148,7 @@ impl<E: Read + Send> VirtioDevice for Rng<E> {
     /// Nothing: the bytes come from the host.
     fn save(&self) {}
 
-    fn restore(&mut self, (): (), activation: Option<Activation>) -> Result<(), RestoreError> {
+    fn restore(&mut self, (): &(), activation: Option<Activation>) -> Result<(), RestoreError> {
         if let Some(activation) = activation {
             self.activate(activation);
         }

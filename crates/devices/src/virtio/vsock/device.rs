@@ -238,7 +238,7 @@ impl<S: HostStream + Send> VirtioDevice for Vsock<S> {
     /// else. With the connections everything about them is over, credit and unsent bytes included.
     fn restore(
         &mut self,
-        state: VsockState,
+        state: &VsockState,
         activation: Option<Activation>,
     ) -> Result<(), RestoreError> {
         self.muxer.restore(state)?;

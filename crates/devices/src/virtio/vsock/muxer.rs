@@ -244,7 +244,7 @@ impl<S: HostStream> Muxer<S> {
     }
 
     /// Says farewell to the connections of another life, in front of anything this one says.
-    pub fn restore(&mut self, state: VsockState) -> Result<(), RestoreError> {
+    pub fn restore(&mut self, state: &VsockState) -> Result<(), RestoreError> {
         let ports = FIRST_PORT..=LAST_PORT;
         let hosts = state.connections.iter().map(|ports| ports.host);
         if let Some(found) = hosts
@@ -254,9 +254,8 @@ impl<S: HostStream> Muxer<S> {
             return Err(RestoreError::HostPort { found });
         }
         self.next_port = state.next_port;
-        self.farewells = state.connections.into();
-        self.resets = state.resets.into();
-        self.resets.truncate(MAX_RESETS);
+        self.farewells = state.connections.iter().copied().collect();
+        self.resets = state.resets.iter().copied().take(MAX_RESETS).collect();
         Ok(())
     }
 
