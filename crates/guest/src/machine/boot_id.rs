@@ -11,34 +11,46 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 const PLACE: &CStr = c"/proc/sys/kernel/random/boot_id";
+/// In the initramfs, to which no path leads later.
+const FILE: &CStr = c"/boot_id";
 
-/// The file in the kernel's place.
+/// The file for the kernel's place.
 #[derive(Debug)]
 pub struct BootId {
     file: OwnedFd,
+    place: Place,
+}
+
+/// Whether it is in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Kernels,
+    Covered,
 }
 
 impl BootId {
-    /// Mounts it. `None` where the machine shows no kernel parameters, and so no boot id.
-    pub fn cover(uuid: &str) -> io::Result<Option<Self>> {
-        Self::cover_at(PLACE, uuid)
+    /// Makes the file. Needs the initramfs as the root.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self {
+            file: fd::create(FILE, 0o444)?,
+            place: Place::Kernels,
+        })
     }
 
-    fn cover_at(place: &CStr, uuid: &str) -> io::Result<Option<Self>> {
-        let folder = mount::detached_tmpfs()?;
-        let file = fd::create_in(&folder, c"boot_id", 0o444)?;
-        let boot_id = Self { file };
-        boot_id.set(uuid)?;
-        let clone = mount::clone_of(&folder, c"boot_id")?;
-        match mount::move_to(&clone, place) {
-            Ok(()) => Ok(Some(boot_id)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+    /// Makes this the machine's boot id. One that shows no kernel parameters has none.
+    pub fn set(&mut self, uuid: &str) -> io::Result<()> {
+        // The length is always the same.
+        fd::write_parameter(&self.file, format!("{uuid}\n").as_bytes())?;
+        if self.place == Place::Covered {
+            return Ok(());
         }
-    }
-
-    /// Writes another one: the length is always the same.
-    pub fn set(&self, uuid: &str) -> io::Result<()> {
-        fd::write_parameter(&self.file, format!("{uuid}\n").as_bytes())
+        match mount::move_to(&mount::of_file(&self.file)?, PLACE) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Err(_) => Ok(()),
+            Ok(()) => {
+                self.place = Place::Covered;
+                Ok(())
+            }
+        }
     }
 }

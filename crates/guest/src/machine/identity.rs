@@ -22,16 +22,16 @@ use std::os::fd::OwnedFd;
 pub struct Identity {
     random: OwnedFd,
     hostname: Vec<u8>,
-    boot_id: Option<BootId>,
+    boot_id: BootId,
 }
 
 impl Identity {
-    /// Opens the pool. The image's own files are not there yet.
+    /// Opens what it takes. Needs the initramfs as the root.
     pub fn open() -> io::Result<Self> {
         Ok(Self {
             random: fd::open(c"/dev/urandom", libc::O_RDWR)?,
             hostname: Vec::new(),
-            boot_id: None,
+            boot_id: BootId::open()?,
         })
     }
 
@@ -47,12 +47,11 @@ impl Identity {
         etc::rename(&self.hostname, &new.hostname)?;
         self.hostname.clone_from(&new.hostname);
         etc::change_machine_id(&random_id(&self.random)?)?;
-        let context = || "cover /proc/sys/kernel/random/boot_id".into();
-        match &self.boot_id {
-            Some(boot_id) => boot_id.set(&uuid(random_id(&self.random)?)),
-            None => BootId::cover(&uuid(random_id(&self.random)?)).map(|new| self.boot_id = new),
-        }
-        .failing(FailureKind::System, context)
+        self.boot_id
+            .set(&uuid(random_id(&self.random)?))
+            .failing(FailureKind::System, || {
+                "cover /proc/sys/kernel/random/boot_id".into()
+            })
     }
 }
 
@@ -107,10 +106,7 @@ mod tests {
 
     #[test]
     fn two_draws_differ() {
-        let identity = Identity::open().unwrap();
-        assert_ne!(
-            random_id(&identity.random).unwrap(),
-            random_id(&identity.random).unwrap()
-        );
+        let random = fd::open(c"/dev/urandom", libc::O_RDONLY).unwrap();
+        assert_ne!(random_id(&random).unwrap(), random_id(&random).unwrap());
     }
 }

@@ -41,11 +41,11 @@ pub fn make_directory_in(directory: &impl AsFd, name: &CStr) -> io::Result<()> {
     check(unsafe { libc::mkdirat(raw(directory), name.as_ptr(), 0o755) }).map(drop)
 }
 
-/// Makes a file in a directory, opened for writing.
-pub fn create_in(directory: &impl AsFd, name: &CStr, mode: libc::mode_t) -> io::Result<OwnedFd> {
+/// Makes a file that is not there yet, opened for writing.
+pub fn create(path: &CStr, mode: libc::mode_t) -> io::Result<OwnedFd> {
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY | libc::O_CLOEXEC;
-    // SAFETY: `name` is a C string; the mode is the fourth argument that O_CREAT wants.
-    let fd = check(unsafe { libc::openat(raw(directory), name.as_ptr(), flags, mode) })?;
+    // SAFETY: `path` is a C string; the mode is the third argument that O_CREAT wants.
+    let fd = check(unsafe { libc::open(path.as_ptr(), flags, mode) })?;
     // SAFETY: the kernel just gave us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

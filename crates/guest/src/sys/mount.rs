@@ -105,39 +105,14 @@ fn move_with(mount: &impl AsFd, target: &CStr, flags: libc::c_uint) -> io::Resul
     .map(drop)
 }
 
-const FSOPEN_CLOEXEC: libc::c_uint = 0x01;
-const FSMOUNT_CLOEXEC: libc::c_uint = 0x01;
-const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 const OPEN_TREE_CLONE: libc::c_uint = 0x01;
-const MOUNT_ATTR_DATA_ONLY: libc::c_uint = 0x02 | 0x04 | 0x08;
 
-/// A new tmpfs that is mounted nowhere; it goes with the descriptor and the mounts made of it.
-pub fn detached_tmpfs() -> io::Result<OwnedFd> {
-    // SAFETY: a C string and flags.
-    let context =
-        check(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), FSOPEN_CLOEXEC) })?;
-    // SAFETY: the kernel just gave us this descriptor, which fits an int.
-    let context = unsafe { OwnedFd::from_raw_fd(context as libc::c_int) };
-    configure(&context, FSCONFIG_CMD_CREATE, None)?;
-    // SAFETY: a descriptor and flags.
-    let mount = check(unsafe {
-        libc::syscall(
-            libc::SYS_fsmount,
-            raw(&context),
-            FSMOUNT_CLOEXEC,
-            MOUNT_ATTR_DATA_ONLY,
-        )
-    })?;
-    // SAFETY: as above.
-    Ok(unsafe { OwnedFd::from_raw_fd(mount as libc::c_int) })
-}
-
-/// A mount of its own, still nowhere, of what stands under a name in a directory.
-pub fn clone_of(directory: &impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
-    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC.cast_unsigned();
+/// A mount of its own, still nowhere, of an open file. The file's own mount must not be hidden from us.
+pub fn of_file(file: &impl AsFd) -> io::Result<OwnedFd> {
+    let flags = OPEN_TREE_CLONE | (libc::O_CLOEXEC | libc::AT_EMPTY_PATH).cast_unsigned();
     // SAFETY: a descriptor, a C string and flags.
     let tree =
-        check(unsafe { libc::syscall(libc::SYS_open_tree, raw(directory), name.as_ptr(), flags) })?;
+        check(unsafe { libc::syscall(libc::SYS_open_tree, raw(file), c"".as_ptr(), flags) })?;
     // SAFETY: the kernel just gave us this descriptor, which fits an int.
     Ok(unsafe { OwnedFd::from_raw_fd(tree as libc::c_int) })
 }
