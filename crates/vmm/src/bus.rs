@@ -43,18 +43,15 @@ const SERIAL_PORTS: u16 = 8;
 /// Everything a guest can reach by an exit.
 pub struct Bus {
     slots: Vec<Option<Arc<dyn Registers>>>,
-    serial: Mutex<Box<dyn Ports>>,
+    serial: Arc<Mutex<dyn Ports>>,
 }
 
 impl Bus {
     /// A bus with only a serial console.
-    pub fn new(serial: Box<dyn Ports>) -> Self {
+    pub fn new(serial: Arc<Mutex<dyn Ports>>) -> Self {
         let mut slots = Vec::new();
         slots.resize_with(usize::from(Slot::COUNT), || None);
-        Self {
-            slots,
-            serial: Mutex::new(serial),
-        }
+        Self { slots, serial }
     }
 
     /// Puts a device into its slot.

@@ -4,9 +4,10 @@ use crate::error::VmmError;
 use proto::control::{Command, Event, MAX_DESCRIPTORS, MAX_PACKET, Step};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -33,9 +34,21 @@ impl ControlSocket {
 
     /// Says something. A library that is gone hears nothing, and its going ends us elsewhere.
     pub fn send(&self, event: &Event) {
+        self.send_with(event, &[]);
+    }
+
+    /// Says something and passes descriptors along.
+    pub fn send_with(&self, event: &Event, descriptors: &[BorrowedFd<'_>]) {
         let packet = proto::encode(event);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            let fits = ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+            assert!(fits, "an event carries one descriptor");
+        }
+        let packet = [IoSlice::new(&packet)];
         loop {
-            match send(&*self.0, &packet, SendFlags::NOSIGNAL) {
+            match sendmsg(&*self.0, &packet, &mut ancillary, SendFlags::NOSIGNAL) {
                 Err(Errno::INTR) => {}
                 _ => return,
             }

@@ -5,11 +5,14 @@ use crate::bus::{Bus, Shared, lock};
 use crate::control::ControlSocket;
 use crate::error::VmmError;
 use crate::gate::Gate;
+use crate::hypervisor::WriteEvent;
+use crate::machine::{refused, section};
 use crate::os::{Poller, Watch};
 use crate::slot::{Backplane, Plugged, SlotInterrupt};
 use devices::virtio::blk::{Access, Block, FileDisk, Piece};
 use proto::control::{Disk, DiskMode, Event, Step};
 use proto::guest::disk;
+use snapshot::state::{State, StateWriter};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -77,6 +80,7 @@ impl DiskSet {
 pub struct Disks {
     devices: Vec<Shared<BlockDevice>>,
     interrupts: Vec<Arc<SlotInterrupt>>,
+    bells: Vec<WriteEvent>,
     gate: Arc<Gate>,
 }
 
@@ -110,12 +114,18 @@ impl Disks {
             .iter()
             .map(|slot| Arc::clone(&slot.interrupt))
             .collect();
+        let bells = slots
+            .iter()
+            .map(|slot| slot.notified.try_clone())
+            .collect::<io::Result<_>>()
+            .map_err(VmmError::at(Step::Device, "cannot make a doorbell"))?;
         let gate = Arc::new(Gate::default());
         serve(slots, Arc::clone(&gate))
             .map_err(VmmError::at(Step::Device, "cannot start the disk thread"))?;
         Ok(Self {
             devices,
             interrupts,
+            bells,
             gate,
         })
     }
@@ -134,6 +144,32 @@ impl Disks {
         self.interrupts.get(slot.index()).map(Arc::as_ref)
     }
 
+    /// Writes the section of every slot.
+    pub fn save(&self, sections: &mut StateWriter) {
+        for (index, device) in self.devices.iter().enumerate() {
+            sections.put(&section_name(index), VERSION, &lock(device).save());
+        }
+    }
+
+    /// Makes every slot what it was; what is in it may be another disk.
+    pub fn restore(&self, sections: &State) -> Result<(), VmmError> {
+        for (index, device) in self.devices.iter().enumerate() {
+            let name = section_name(index);
+            lock(device)
+                .restore(&section(sections, &name, VERSION)?)
+                .map_err(refused(&name))?;
+        }
+        Ok(())
+    }
+
+    /// After a restore: tells the drivers of disks that are not those they knew, and looks at their queues.
+    pub fn announce(&self) {
+        for (device, bell) in self.devices.iter().zip(&self.bells) {
+            lock(device).announce();
+            bell.pretend();
+        }
+    }
+
     /// Finishes what is under way and serves nothing more.
     pub fn pause(&self) {
         self.gate.close();
@@ -143,6 +179,13 @@ impl Disks {
     pub fn resume(&self) {
         self.gate.open();
     }
+}
+
+/// Version of a disk slot's section.
+const VERSION: u16 = 1;
+
+fn section_name(index: usize) -> String {
+    format!("devices/disk{index}")
 }
 
 /// Tells the library of a disk's first failure; a guest can cause any number.

@@ -4,19 +4,33 @@ use crate::control::{ControlSocket, Received};
 use crate::disks::DiskSet;
 use crate::error::VmmError;
 use crate::event::Token;
-use crate::machine::{BootFiles, Machine, Running};
-use crate::os::{KickSignal, Poller, Watch};
-use proto::control::{Command, End, Event, Step};
+use crate::machine::{BootFiles, Machine, Running, Source};
+use crate::memory::Ram;
+use crate::os::{Forked, KickSignal, Poller, Watch, fork};
+use proto::control::{Command, Contents, End, Event, Step};
 use proto::guest::READY_PORT;
 use rustix::event::{EventfdFlags, eventfd};
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
+/// What a copy of a VMM has of the original.
+pub struct Inherited {
+    /// The sections of its state.
+    pub state: Vec<u8>,
+    /// Its memory.
+    pub ram: Ram,
+}
+
 /// Runs a VM from its configuration to its end. `None`: the library went away.
-pub fn run(control: &ControlSocket, started: Instant) -> Result<Option<End>, VmmError> {
+pub fn run(
+    control: &ControlSocket,
+    started: Instant,
+    inherited: Option<Inherited>,
+) -> Result<Option<End>, VmmError> {
     let mut disks = DiskSet::default();
-    let Some(machine) = configure(control, &mut disks)? else {
+    let Some((machine, life)) = configure(control, &mut disks, inherited)? else {
         return Ok(None);
     };
     KickSignal::install().map_err(VmmError::at(Step::Vcpu, "cannot install the kick signal"))?;
@@ -32,7 +46,7 @@ pub fn run(control: &ControlSocket, started: Instant) -> Result<Option<End>, Vmm
         control,
         machine,
         disks,
-        ready: false,
+        ready: life == Life::Continued,
         paused: false,
         started,
     };
@@ -45,8 +59,19 @@ fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Collects disks until the library says what to boot.
-fn configure(control: &ControlSocket, disks: &mut DiskSet) -> Result<Option<Machine>, VmmError> {
+/// Whether the guest knows a life before this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    New,
+    Continued,
+}
+
+/// Collects disks until the library says what to boot or to continue.
+fn configure(
+    control: &ControlSocket,
+    disks: &mut DiskSet,
+    inherited: Option<Inherited>,
+) -> Result<Option<(Machine, Life)>, VmmError> {
     loop {
         match control.receive()? {
             Received::Command(Command::SetDisk(disk), files) => {
@@ -54,7 +79,13 @@ fn configure(control: &ControlSocket, disks: &mut DiskSet) -> Result<Option<Mach
             }
             Received::Command(Command::Boot(boot), files) => {
                 let files = BootFiles::new(&boot, files)?;
-                return Machine::build(&boot, files, disks, control).map(Some);
+                let machine = Machine::boot(&boot, files, disks, control)?;
+                return Ok(Some((machine, Life::New)));
+            }
+            Received::Command(Command::Restore(restore), files) => {
+                let (console, source) = Source::new(&restore, files, inherited)?;
+                let machine = Machine::restore(source, console, disks, control)?;
+                return Ok(Some((machine, Life::Continued)));
             }
             Received::Command(command, _) => {
                 let message = format!("{command:?} makes no sense before a boot");
@@ -174,7 +205,10 @@ impl Session<'_> {
             Received::Closed => return Ok(Next::LibraryGone),
         };
         match command {
-            Command::Connect { port } => self.machine.connect(only(files)?, port)?,
+            Command::Connect { port } => {
+                let [stream] = exactly(files)?;
+                self.machine.connect(stream, port)?;
+            }
             Command::SetDisk(disk) => {
                 if let Some(slot) = self.disks.add(&disk, files)? {
                     self.machine.set_disk(slot, &mut self.disks)?;
@@ -200,19 +234,64 @@ impl Session<'_> {
             }
             Command::Pause => self.control.send(&Event::Paused),
             Command::Resume => self.control.send(&Event::Resumed),
-            Command::Boot(_) => return Err(VmmError::new(Step::Protocol, "a VM boots once")),
+            Command::Save(contents) => {
+                let event = match self.save(contents, files) {
+                    Ok(pages) => Event::Saved { pages },
+                    Err(error) => Event::SaveFailed {
+                        message: error.message,
+                    },
+                };
+                self.control.send(&event);
+            }
+            Command::Fork => match self.fork(files) {
+                Ok(forked) => self
+                    .control
+                    .send_with(&Event::Forked { pid: forked.pid }, &[forked.pidfd.as_fd()]),
+                Err(error) => self.control.send(&Event::ForkFailed {
+                    message: error.message,
+                }),
+            },
+            Command::Boot(_) | Command::Restore(_) => {
+                return Err(VmmError::new(Step::Protocol, "a VM starts once"));
+            }
         }
         Ok(Next::Continue)
     }
+
+    fn save(&self, contents: Contents, files: Vec<OwnedFd>) -> Result<u64, VmmError> {
+        self.check_paused()?;
+        let [state, memory, pagemap] = exactly(files)?.map(File::from);
+        self.machine.save(contents, &state, &memory, &pagemap)
+    }
+
+    /// Copies this process; the copy builds a machine of its own over the memory it inherited.
+    fn fork(&self, files: Vec<OwnedFd>) -> Result<Forked, VmmError> {
+        self.check_paused()?;
+        let [control] = exactly(files)?;
+        let state = self.machine.save_state()?;
+        let ram = self.machine.ram();
+        fork(control.as_fd(), &ram.descriptors(), || {
+            let inherited = Inherited {
+                state,
+                ram: ram.clone(),
+            };
+            crate::serve_copy(inherited)
+        })
+        .map_err(VmmError::at(Step::Memory, "cannot copy the VMM"))
+    }
+
+    fn check_paused(&self) -> Result<(), VmmError> {
+        if self.paused {
+            Ok(())
+        } else {
+            Err(VmmError::new(Step::Protocol, "the VM is not paused"))
+        }
+    }
 }
 
-fn only(files: Vec<OwnedFd>) -> Result<OwnedFd, VmmError> {
-    <[OwnedFd; 1]>::try_from(files)
-        .map(|[file]| file)
-        .map_err(|files| {
-            VmmError::new(
-                Step::Protocol,
-                format!("one descriptor expected, {} came", files.len()),
-            )
-        })
+fn exactly<const N: usize>(files: Vec<OwnedFd>) -> Result<[OwnedFd; N], VmmError> {
+    <[OwnedFd; N]>::try_from(files).map_err(|files| {
+        let message = format!("{N} descriptors expected, {} came", files.len());
+        VmmError::new(Step::Protocol, message)
+    })
 }

@@ -23,6 +23,7 @@ mod vcpu;
 
 use control::ControlSocket;
 use error::VmmError;
+use event_loop::Inherited;
 use proto::control::{Event, Step, VERSION};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -59,14 +60,18 @@ fn run(started: Instant) -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::FAILURE;
     };
-    let control = ControlSocket::new(socket);
     leave_terminal();
-    end_on_panic(&control);
+    serve(&ControlSocket::new(socket), started, None)
+}
+
+/// Runs one VM for the library at the other end of `control`; in a copy of a VMM, the one it inherited.
+fn serve(control: &ControlSocket, started: Instant, inherited: Option<Inherited>) -> ExitCode {
+    end_on_panic(control);
     control.send(&Event::Hello {
         version: VERSION,
         release: env!("CARGO_PKG_VERSION").into(),
     });
-    let end = match event_loop::run(&control, started) {
+    let end = match event_loop::run(control, started, inherited) {
         Ok(Some(end)) => end,
         // The library is gone: there is nobody to tell.
         Ok(None) => return ExitCode::SUCCESS,
@@ -74,6 +79,18 @@ fn run(started: Instant) -> ExitCode {
     };
     control.send(&Event::Ended(end));
     ExitCode::SUCCESS
+}
+
+/// The life of a copied VMM, whose control socket is its standard input like any other's.
+fn serve_copy(inherited: Inherited) -> u8 {
+    let started = Instant::now();
+    match std::io::stdin().as_fd().try_clone_to_owned() {
+        Ok(socket) => {
+            serve(&ControlSocket::new(socket), started, Some(inherited));
+            0
+        }
+        Err(_) => 1,
+    }
 }
 
 /// Ctrl-C in the terminal of `supermachine run` is for the workload, which hears of it from the library.

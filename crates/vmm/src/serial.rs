@@ -1,8 +1,10 @@
 //! The serial console, connected to its interrupt line and to the console log.
 
 use crate::bus::Ports;
+use crate::error::VmmError;
 use crate::hypervisor::IrqLine;
-use devices::serial::{BoundedLog, Console};
+use crate::machine::refused;
+use devices::serial::{BoundedLog, Console, ConsoleState};
 use std::fs::File;
 
 /// What a guest may write to its console before the rest is dropped. Only the kernel and PID 1 write there;
@@ -17,6 +19,18 @@ impl SerialPort {
     pub fn new(line: IrqLine, log: File) -> Self {
         let interrupt: Box<dyn Fn() + Send> = Box::new(move || line.trigger());
         Self(Console::new(interrupt, BoundedLog::new(log, CONSOLE_LIMIT)))
+    }
+}
+
+impl SerialPort {
+    /// The registers.
+    pub fn save(&self) -> ConsoleState {
+        self.0.save()
+    }
+
+    /// Sets the registers. The log starts anew.
+    pub fn restore(&mut self, state: &ConsoleState) -> Result<(), VmmError> {
+        self.0.restore(state).map_err(refused("devices/serial"))
     }
 }
 

@@ -2,7 +2,7 @@
 //! driver that never leave the kernel.
 
 use crate::arch::layout::Slot;
-use crate::bus::{Bus, Shared};
+use crate::bus::{Bus, Shared, lock};
 use crate::error::VmmError;
 use crate::event::Token;
 use crate::hypervisor::{IrqLine, Vm, WriteEvent};
@@ -34,6 +34,14 @@ pub struct Plugged<D> {
     pub notified: WriteEvent,
     /// Counts acknowledged interrupts.
     pub interrupt: Arc<SlotInterrupt>,
+}
+
+impl<D: VirtioDevice> Plugged<D> {
+    /// After a restore: tells the driver what it missed, and lets the device look at its queues.
+    pub fn announce(&self) {
+        lock(&self.device).announce();
+        self.notified.pretend();
+    }
 }
 
 /// Rings by pretending that the driver notified.

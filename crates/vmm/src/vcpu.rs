@@ -2,10 +2,11 @@
 
 use crate::bus::{Bus, KEYBOARD_PORT};
 use crate::error::VmmError;
-use crate::hypervisor::kvm::{Vcpu, VcpuKicker};
-use crate::hypervisor::{Exit, kvm};
+use crate::hypervisor::kvm::{Vcpu, VcpuKicker, VcpuState};
+use crate::hypervisor::{Exit, KvmError, kvm};
 use crate::os::KickSignal;
 use proto::control::{End, Step};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use vmm_sys_util::signal::Killable;
@@ -26,7 +27,14 @@ struct Shared {
 struct State {
     wanted: Wanted,
     parked: usize,
+    /// Threads that will not run a guest again.
+    ended: usize,
+    /// What each vCPU is asked to do while it is parked, by its number.
+    asked: Vec<Option<Job>>,
 }
+
+/// Something to do with a vCPU on its own thread: KVM is quicker there.
+type Job = Box<dyn FnOnce(&Vcpu) + Send>;
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -35,16 +43,26 @@ impl Shared {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Stays here for as long as a pause is wanted.
-    fn park(&self) {
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed
+            .wait(state)
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Stays here for as long as a pause is wanted, and does what is asked meanwhile.
+    fn park(&self, id: usize, vcpu: &Vcpu) {
         let mut state = self.lock();
         state.parked += 1;
         self.changed.notify_all();
         while state.wanted == Wanted::Paused {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            state = match state.asked[id].take() {
+                Some(job) => {
+                    drop(state);
+                    job(vcpu);
+                    self.lock()
+                }
+                None => self.wait(state),
+            };
         }
         state.parked -= 1;
     }
@@ -68,6 +86,8 @@ impl VcpuThreads {
             state: Mutex::new(State {
                 wanted: Wanted::Running,
                 parked: 0,
+                ended: 0,
+                asked: vcpus.iter().map(|_| None).collect(),
             }),
             changed: Condvar::new(),
         });
@@ -78,7 +98,10 @@ impl VcpuThreads {
             let thread = thread::Builder::new()
                 .name(format!("vcpu{id}"))
                 .spawn(move || {
-                    on_end(run(&mut vcpu, &shared, &bus));
+                    let end = run(id, &mut vcpu, &shared, &bus);
+                    shared.lock().ended += 1;
+                    shared.changed.notify_all();
+                    on_end(end);
                     vcpu
                 })
                 .map_err(VmmError::at(Step::Vcpu, "cannot start a vCPU thread"))?;
@@ -87,7 +110,7 @@ impl VcpuThreads {
         Ok(Self { shared, threads })
     }
 
-    /// Brings every vCPU out of the guest; returns when all of them are parked.
+    /// Brings every vCPU out of the guest; returns when all of them are parked or have ended.
     pub fn pause(&self) {
         let mut state = self.shared.lock();
         state.wanted = Wanted::Paused;
@@ -96,13 +119,33 @@ impl VcpuThreads {
             // A thread that just ended cannot be signaled, and need not be.
             let _ = thread.kill(KickSignal::number());
         }
-        while state.parked < self.threads.len() && !self.any_ended() {
-            state = self
-                .shared
-                .changed
-                .wait(state)
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+        while state.parked + state.ended < self.threads.len() {
+            state = self.shared.wait(state);
         }
+    }
+
+    /// Reads every vCPU, in the order of their numbers, while they are paused.
+    pub fn save(&self, msrs: &Arc<[u32]>) -> Result<Vec<VcpuState>, VmmError> {
+        let (sender, saved) = channel();
+        let mut state = self.shared.lock();
+        if state.ended > 0 {
+            return Err(VmmError::new(Step::Vcpu, "the VM is about to end"));
+        }
+        for (id, asked) in state.asked.iter_mut().enumerate() {
+            let (sender, msrs) = (sender.clone(), Arc::clone(msrs));
+            // A receiver that is gone has heard of another vCPU's failure.
+            *asked = Some(Box::new(move |vcpu| {
+                let _ = sender.send((id, vcpu.save(&msrs)));
+            }));
+        }
+        drop((state, sender));
+        self.shared.changed.notify_all();
+        let mut states = saved
+            .iter()
+            .map(|(id, state)| Ok((id, state?)))
+            .collect::<Result<Vec<_>, KvmError>>()?;
+        states.sort_by_key(|&(id, _)| id);
+        Ok(states.into_iter().map(|(_, state)| state).collect())
     }
 
     /// Lets them go on.
@@ -115,16 +158,12 @@ impl VcpuThreads {
         drop(state);
         self.shared.changed.notify_all();
     }
-
-    fn any_ended(&self) -> bool {
-        self.threads.iter().any(|(thread, _)| thread.is_finished())
-    }
 }
 
 /// The command that pulses the reset line.
 const KEYBOARD_RESET: u8 = 0xfe;
 
-fn run(vcpu: &mut Vcpu, shared: &Shared, bus: &Bus) -> End {
+fn run(id: usize, vcpu: &mut Vcpu, shared: &Shared, bus: &Bus) -> End {
     loop {
         match vcpu.run() {
             Exit::PortWrite(KEYBOARD_PORT, [KEYBOARD_RESET]) | Exit::Reset => {
@@ -134,7 +173,7 @@ fn run(vcpu: &mut Vcpu, shared: &Shared, bus: &Bus) -> End {
             Exit::PortRead(port, data) => bus.port_read(port, data),
             Exit::MmioWrite(address, data) => bus.mmio_write(address, data),
             Exit::MmioRead(data) => data.fill(0xff),
-            Exit::Interrupted => shared.park(),
+            Exit::Interrupted => shared.park(id, vcpu),
             Exit::TripleFault => {
                 return VmmError::new(Step::Vcpu, "the guest's CPU shut down after a triple fault")
                     .into_end();
@@ -154,7 +193,7 @@ mod tests {
     use crate::bus::Ports;
     use crate::hypervisor::{Access, Vm};
     use crate::memory;
-    use std::sync::mpsc::channel;
+    use std::sync::Barrier;
     use vm_memory::{Bytes, GuestAddress};
 
     /// A console that keeps what it hears.
@@ -190,8 +229,8 @@ mod tests {
         0xf4, 0xeb, 0xfd, // 1: hlt; jmp 1b
     ];
 
-    #[test]
-    fn the_boot_cpu_starts_the_second_one() {
+    /// A machine of `count` vCPUs, of which the first runs `code` and the others wait for [`SECOND_CPU`].
+    fn machine(count: u8, code: &[u8]) -> (Vm, Vec<Vcpu>) {
         let kvm = kvm::open().unwrap();
         let mut vm = Vm::new(&kvm).unwrap();
         let ram = memory::allocate(4).unwrap();
@@ -199,12 +238,12 @@ mod tests {
             vm.map(address, region, Access::Writable).unwrap();
         }
         vm.create_interrupt_controllers().unwrap();
-        let vcpus: Vec<_> = (0..2).map(|id| vm.create_vcpu(id).unwrap()).collect();
+        let vcpus: Vec<_> = (0..count).map(|id| vm.create_vcpu(id).unwrap()).collect();
         for (id, vcpu) in (0..).zip(&vcpus) {
-            vcpu.configure(&kvm, id, 2).unwrap();
+            vcpu.configure(&kvm, id, count).unwrap();
         }
         ram.memory
-            .write_slice(BOOT_CPU, GuestAddress(layout::HIGH_MEMORY))
+            .write_slice(code, GuestAddress(layout::HIGH_MEMORY))
             .unwrap();
         ram.memory
             .write_slice(SECOND_CPU, GuestAddress(0x8000))
@@ -214,9 +253,14 @@ mod tests {
             start_info: 0,
         };
         vcpus[0].set_boot_state(&state).unwrap();
+        (vm, vcpus)
+    }
 
+    #[test]
+    fn the_boot_cpu_starts_the_second_one() {
+        let (_vm, vcpus) = machine(2, BOOT_CPU);
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let bus = Arc::new(Bus::new(Box::new(Heard(Arc::clone(&heard)))));
+        let bus = Arc::new(Bus::new(Arc::new(Mutex::new(Heard(Arc::clone(&heard))))));
         let (sender, ended) = channel();
         KickSignal::install().unwrap();
         let threads = VcpuThreads::start(vcpus, &bus, move |end| drop(sender.send(end))).unwrap();
@@ -224,5 +268,22 @@ mod tests {
         assert_eq!(*heard.lock().unwrap(), b"AB");
         // The second one sleeps; it can be brought out of the guest all the same.
         threads.pause();
+    }
+
+    #[test]
+    fn a_pause_does_not_wait_for_a_vcpu_that_has_ended() {
+        let (_vm, vcpus) = machine(1, &[0xb0, 0xfe, 0xe6, 0x64, 0xf4]);
+        let bus = Arc::new(Bus::new(Arc::new(Mutex::new(Heard(Arc::default())))));
+        KickSignal::install().unwrap();
+        let (ended, release) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let barriers = (Arc::clone(&ended), Arc::clone(&release));
+        let threads = VcpuThreads::start(vcpus, &bus, move |_| {
+            barriers.0.wait();
+            barriers.1.wait();
+        })
+        .unwrap();
+        ended.wait();
+        threads.pause();
+        release.wait();
     }
 }

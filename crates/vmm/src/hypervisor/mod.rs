@@ -5,4 +5,4 @@
 
 pub mod kvm;
 
-pub use kvm::{Access, Exit, IrqLine, KvmError, Vm, WriteEvent};
+pub use kvm::{Access, Exit, IrqLine, KvmError, KvmHandle, Vm, WriteEvent};

@@ -4,4 +4,4 @@
 mod linux;
 
 #[cfg(target_os = "linux")]
-pub use linux::{KickSignal, Poller, Ready, Watch};
+pub use linux::{Forked, KickSignal, Poller, Ready, Watch, fork};

@@ -24,6 +24,9 @@ pub enum KvmError {
     /// The host's KVM is too old or too small.
     #[error("this host's KVM lacks {}", .0.join(", "))]
     Missing(Vec<&'static str>),
+    /// A saved state that does not fit this host.
+    #[error("{0}")]
+    State(String),
     /// An operation failed.
     #[error("KVM refused to {step}: {source}")]
     Step {

@@ -5,16 +5,30 @@ mod cpuid;
 mod detect;
 mod error;
 mod exit;
+mod host_cpu;
+mod msrs;
+mod plain;
 mod vcpu;
+mod vcpu_state;
 mod vm;
+mod vm_state;
 
 pub use detect::{Probe, probe};
 pub use error::KvmError;
 pub use exit::Exit;
 pub use vcpu::{ExitRequest, Vcpu, VcpuKicker};
+pub use vcpu_state::VcpuState;
 pub use vm::{Access, IrqLine, Vm, WriteEvent};
 
 use kvm_ioctls::{Cap, Kvm};
+
+/// An open /dev/kvm.
+pub type KvmHandle = Kvm;
+
+/// The model-specific registers of a saved vCPU.
+pub fn msr_indices(kvm: &Kvm) -> Result<Vec<u32>, KvmError> {
+    msrs::indices(kvm)
+}
 
 /// The only version of the interface there has been since 2007.
 const API_VERSION: i32 = 12;

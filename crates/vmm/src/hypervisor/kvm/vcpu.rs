@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// A vCPU, owned by the thread that runs it.
 pub struct Vcpu {
-    fd: VcpuFd,
+    pub(super) fd: VcpuFd,
 }
 
 /// Makes a vCPU leave the guest at once, or not enter it, from another thread.
@@ -44,8 +44,18 @@ pub enum ExitRequest {
 }
 
 impl Vcpu {
-    pub(super) const fn new(fd: VcpuFd) -> Self {
-        Self { fd }
+    /// Takes over a vCPU whose shared structure has `run_size` bytes. A copy of this process does not get that
+    /// mapping: it would keep the VM in the kernel alive.
+    pub(super) fn new(mut fd: VcpuFd, run_size: usize) -> Result<Self, KvmError> {
+        let run = std::ptr::from_mut(fd.get_kvm_run());
+        // SAFETY: exactly the mapping of the vCPU's `kvm_run`; the advice only concerns later copies of the process.
+        let advised =
+            unsafe { rustix::mm::madvise(run.cast(), run_size, rustix::mm::Advice::LinuxDontFork) };
+        advised.map_err(|errno| KvmError::Step {
+            step: "keep a vCPU to this process",
+            source: kvm_ioctls::Error::new(errno.raw_os_error()),
+        })?;
+        Ok(Self { fd })
     }
 
     /// Which guest kernel this host's KVM needs.

@@ -24,7 +24,7 @@ pub enum Access {
 
 /// A virtual machine.
 pub struct Vm {
-    fd: VmFd,
+    pub(super) fd: VmFd,
     /// What KVM maps into the guest must stay mapped here.
     regions: Vec<Arc<MmapRegion>>,
 }
@@ -95,10 +95,11 @@ impl Vm {
 
     /// A vCPU.
     pub fn create_vcpu(&self, id: u8) -> Result<Vcpu, KvmError> {
-        self.fd
+        let fd = self
+            .fd
             .create_vcpu(u64::from(id))
-            .map(Vcpu::new)
-            .map_err(KvmError::step("create a vCPU"))
+            .map_err(KvmError::step("create a vCPU"))?;
+        Vcpu::new(fd, self.fd.run_size())
     }
 
     /// An edge-triggered interrupt line.

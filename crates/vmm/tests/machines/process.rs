@@ -1,8 +1,6 @@
 //! The VMM as a process: its conversation with the library, and guests of a few bytes on real KVM.
 
-mod common;
-
-use common::{CONSOLE, RESET, Vmm, kernel, print};
+use crate::common::{CONSOLE, RESET, Vmm, kernel, print};
 use proto::control::{Command, Disk, DiskMode, End, Event, KernelFlavor, Step};
 
 /// Everything up to the end, which must be a failure of `step`; returns its message.
@@ -161,7 +159,7 @@ fn an_instruction_kvm_cannot_emulate_is_named() {
 #[test]
 fn what_is_no_kernel_is_refused() {
     let vmm = Vmm::spawn();
-    vmm.boot(&common::file(b"#!/bin/sh\n"), |_| {});
+    vmm.boot(&crate::common::file(b"#!/bin/sh\n"), |_| {});
     assert!(failure(&vmm, Step::Kernel).contains("cannot load the kernel"));
 }
 

@@ -1,19 +1,22 @@
 //! A library of our own on the other end of the VMM's control socket, and kernels of a few bytes.
 
-use proto::control::{Boot, Command, Event, KernelFlavor, MAX_PACKET, VERSION};
+use proto::control::{Boot, Command, Contents, Event, KernelFlavor, MAX_PACKET, Restore, VERSION};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
     recv, sendmsg, socketpair,
 };
 use std::fs::File;
-use std::io::{IoSlice, Read, Seek, Write};
+use std::io::{IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::process::{Child, Command as Program};
 
 /// A running `supermachine-vmm` and the control socket to it.
 pub struct Vmm {
-    pub child: Child,
+    /// None for a copy: its parent is the VMM that made it.
+    pub child: Option<Child>,
+    pub pid: u32,
     socket: Option<OwnedFd>,
     pub console: File,
 }
@@ -21,20 +24,15 @@ pub struct Vmm {
 impl Vmm {
     /// Starts one and takes its greeting.
     pub fn spawn() -> Self {
-        let (ours, theirs) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .unwrap();
+        let (ours, theirs) = control_pair();
         let child = Program::new(env!("CARGO_BIN_EXE_supermachine-vmm"))
             .stdin(theirs)
             .spawn()
             .unwrap();
         let console = tempfile::tempfile().unwrap();
         let vmm = Self {
-            child,
+            pid: child.id(),
+            child: Some(child),
             socket: Some(ours),
             console,
         };
@@ -99,26 +97,42 @@ impl Vmm {
 
     /// What the guest wrote to its console so far.
     pub fn console_text(&self) -> String {
-        let mut console = self.console.try_clone().unwrap();
-        console.rewind().unwrap();
-        let mut text = String::new();
-        console.read_to_string(&mut text).unwrap();
-        text
+        text_of(&self.console)
     }
 
     /// Closes the control socket and waits for the process to end.
     pub fn close(mut self) -> std::process::ExitStatus {
         self.socket = None;
-        self.child.wait().unwrap()
+        self.child.take().unwrap().wait().unwrap()
     }
 }
 
 impl Drop for Vmm {
     fn drop(&mut self) {
+        // A copy ends by this.
         self.socket = None;
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
+}
+
+/// The whole of a file that somebody else may be writing: the position they share is left alone.
+pub fn text_of(file: &File) -> String {
+    let mut text = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut text, 0).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+fn control_pair() -> (OwnedFd, OwnedFd) {
+    socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap()
 }
 
 pub fn file(bytes: &[u8]) -> File {
@@ -174,4 +188,105 @@ pub const RESET: [u8; 5] = [0xb0, 0xfe, 0xe6, 0x64, 0xf4];
 /// `mov al, byte; out dx, al`
 pub const fn print(byte: u8) -> [u8; 3] {
     [0xb0, byte, 0xee]
+}
+
+/// What a saved VM is made of: the two files of one save, and the memory of those below.
+pub struct Saved {
+    pub state: File,
+    pub layers: Vec<File>,
+    pub pages: u64,
+}
+
+impl Vmm {
+    pub fn pause(&self) {
+        self.send(&Command::Pause, &[]);
+        assert_eq!(self.event(), Some(Event::Paused));
+    }
+
+    pub fn resume(&self) {
+        self.send(&Command::Resume, &[]);
+        assert_eq!(self.event(), Some(Event::Resumed));
+    }
+
+    /// Asks for a save into fresh files; `below` are the layers the VM was restored from, if only changes are wanted.
+    pub fn save(&self, below: &[File]) -> Saved {
+        let contents = if below.is_empty() {
+            Contents::Everything
+        } else {
+            Contents::Changes
+        };
+        let (state, memory) = (file(b""), file(b""));
+        self.ask_save(contents, &state, &memory);
+        let Some(Event::Saved { pages }) = self.event() else {
+            panic!("not saved");
+        };
+        let mut layers: Vec<_> = below.iter().map(|file| file.try_clone().unwrap()).collect();
+        layers.push(memory);
+        Saved {
+            state,
+            layers,
+            pages,
+        }
+    }
+
+    pub fn ask_save(&self, contents: Contents, state: &File, memory: &File) {
+        let pagemap = File::open(format!("/proc/{}/pagemap", self.pid)).unwrap();
+        self.send(
+            &Command::Save(contents),
+            &[state.as_fd(), memory.as_fd(), pagemap.as_fd()],
+        );
+    }
+
+    /// A new process that continues what was saved.
+    pub fn restored(saved: &Saved) -> Self {
+        let vmm = Self::spawn();
+        vmm.restore(saved);
+        vmm
+    }
+
+    pub fn restore(&self, saved: &Saved) {
+        let restore = Restore {
+            version: VERSION,
+            layers: saved.layers.len() as u8,
+        };
+        let mut descriptors = vec![self.console.as_fd(), saved.state.as_fd()];
+        descriptors.extend(saved.layers.iter().map(AsFd::as_fd));
+        self.send(&Command::Restore(restore), &descriptors);
+    }
+
+    /// A copy of this paused VM, made by its own process. It waits to be continued.
+    pub fn fork(&self) -> Self {
+        let (ours, theirs) = control_pair();
+        self.send(&Command::Fork, &[theirs.as_fd()]);
+        drop(theirs);
+        let Some(Event::Forked { pid }) = self.event() else {
+            panic!("not forked");
+        };
+        let copy = Self {
+            child: None,
+            pid: pid as u32,
+            socket: Some(ours),
+            console: tempfile::tempfile().unwrap(),
+        };
+        assert!(matches!(copy.event(), Some(Event::Hello { .. })));
+        copy
+    }
+
+    /// Lets a copy go on.
+    pub fn go_on(&self) {
+        let restore = Restore {
+            version: VERSION,
+            layers: 0,
+        };
+        self.send(&Command::Restore(restore), &[self.console.as_fd()]);
+        assert!(matches!(self.event(), Some(Event::Running { .. })));
+    }
+
+    /// Waits until the console has at least `len` bytes more than it has now.
+    pub fn wait_for_output(&self, len: usize) {
+        let wanted = self.console_text().len() + len;
+        while self.console_text().len() < wanted {
+            std::thread::yield_now();
+        }
+    }
 }

@@ -1,0 +1,123 @@
+//! The devices of a machine, wherever they are served.
+
+use super::chassis::Chassis;
+use crate::arch::layout::{self, Slot};
+use crate::bus::{Bus, Ports, lock};
+use crate::control::ControlSocket;
+use crate::disks::{DiskSet, Disks};
+use crate::entropy::HostEntropy;
+use crate::error::VmmError;
+use crate::event::Token;
+use crate::os::{Poller, Watch};
+use crate::serial::SerialPort;
+use crate::slot::{Backplane, Plugged};
+use devices::virtio::rng::Rng;
+use devices::virtio::vsock::Vsock;
+use proto::control::Step;
+use snapshot::state::{State, StateWriter};
+use std::fs::File;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+
+/// The devices that the event loop serves itself, and the disks, which have a thread of their own.
+pub(super) struct Devices {
+    pub(super) vsock: Plugged<Vsock<UnixStream>>,
+    pub(super) rng: Plugged<Rng<HostEntropy>>,
+    pub(super) disks: Disks,
+    pub(super) serial: Arc<Mutex<SerialPort>>,
+    pub(super) poller: Arc<Poller>,
+}
+
+/// Sections of the devices' states.
+const VSOCK: &str = "devices/vsock";
+const RNG: &str = "devices/rng";
+const SERIAL: &str = "devices/serial";
+/// Version of those sections.
+const VERSION: u16 = 1;
+
+impl Devices {
+    /// Plugs everything in, as it is after a reset.
+    pub(super) fn plug(
+        chassis: &Chassis,
+        console: File,
+        disks: &mut DiskSet,
+        control: &ControlSocket,
+    ) -> Result<(Self, Bus), VmmError> {
+        let line = chassis.vm.irq_line(layout::SERIAL_IRQ)?;
+        let serial = Arc::new(Mutex::new(SerialPort::new(line, console)));
+        let mut bus = Bus::new(Arc::clone(&serial) as Arc<Mutex<dyn Ports>>);
+        let poller =
+            Arc::new(Poller::new().map_err(VmmError::at(Step::EventLoop, "cannot make a poller"))?);
+        let backplane = Backplane {
+            vm: &chassis.vm,
+            memory: &chassis.ram.memory,
+            pages: &chassis.pages,
+            poller: &poller,
+        };
+        let devices = Self {
+            disks: Disks::plug(&backplane, &mut bus, disks, control)?,
+            vsock: backplane.plug(Slot::VSOCK, &mut bus, |bell| {
+                Vsock::new(proto::guest::GUEST_CID, bell)
+            })?,
+            rng: backplane.plug(Slot::RNG, &mut bus, |bell| Rng::new(HostEntropy, bell))?,
+            serial,
+            poller,
+        };
+        devices
+            .watch()
+            .map_err(VmmError::at(Step::EventLoop, "cannot watch the devices"))?;
+        Ok((devices, bus))
+    }
+
+    fn watch(&self) -> std::io::Result<()> {
+        self.poller
+            .add(&self.vsock.notified, Token::Vsock.into(), Watch::Readable)?;
+        self.poller
+            .add(&self.rng.notified, Token::Rng.into(), Watch::Readable)
+    }
+
+    /// Writes every device's section. Nobody serves them meanwhile.
+    pub(super) fn save(&self, sections: &mut StateWriter) {
+        self.disks.save(sections);
+        sections.put(VSOCK, VERSION, &lock(&self.vsock.device).save());
+        sections.put(RNG, VERSION, &lock(&self.rng.device).save());
+        sections.put(SERIAL, VERSION, &lock(&self.serial).save());
+    }
+
+    /// Makes every device what it was.
+    pub(super) fn restore(&self, sections: &State) -> Result<(), VmmError> {
+        self.disks.restore(sections)?;
+        lock(&self.vsock.device)
+            .restore(&section(sections, VSOCK, VERSION)?)
+            .map_err(refused(VSOCK))?;
+        lock(&self.rng.device)
+            .restore(&section(sections, RNG, VERSION)?)
+            .map_err(refused(RNG))?;
+        lock(&self.serial).restore(&section(sections, SERIAL, VERSION)?)
+    }
+
+    /// Tells the drivers what they missed, once interrupts can reach them: disks of another size, buffers used
+    /// just before the machine stopped. Doorbells rung just before are rung again.
+    pub(super) fn announce(&self) {
+        self.disks.announce();
+        self.vsock.announce();
+        self.rng.announce();
+    }
+}
+
+/// A device's section.
+pub(crate) fn section<T: serde::de::DeserializeOwned>(
+    sections: &State,
+    name: &str,
+    version: u16,
+) -> Result<T, VmmError> {
+    sections
+        .get(name, version)
+        .map_err(|error| VmmError::new(Step::Restore, error.to_string()))
+}
+
+/// For `map_err`: a section that a device does not take.
+pub(crate) fn refused<E: std::fmt::Display>(name: &str) -> impl FnOnce(E) -> VmmError {
+    let name = name.to_owned();
+    move |error| VmmError::new(Step::Restore, format!("section {name}: {error}"))
+}
