@@ -7,6 +7,7 @@ mod awkward;
 mod busybox;
 mod debian;
 mod layout;
+mod registers;
 mod tarball;
 mod testbox;
 
@@ -45,6 +46,11 @@ pub const ALL: &[Image] = &[
         name: "static",
         help: "one static program: no shell, no libc, no /etc; zstd",
         recipe: testbox::recipe,
+    },
+    Image {
+        name: "registers",
+        help: "one static program that fills every register and looks after them",
+        recipe: registers::recipe,
     },
     Image {
         name: "awkward",
