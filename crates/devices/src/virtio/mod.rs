@@ -11,6 +11,8 @@ pub mod vsock;
 mod ring;
 
 #[cfg(test)]
+mod board;
+#[cfg(test)]
 mod probe;
 #[cfg(test)]
 mod testing;

@@ -5,9 +5,9 @@ use super::doorbell::Doorbell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Counts interrupts and doorbell rings.
+/// Counts interrupts, doorbell rings and changes of the configuration.
 #[derive(Clone, Default)]
-pub struct Probe(Arc<[AtomicU32; 2]>);
+pub struct Probe(Arc<[AtomicU32; 3]>);
 
 impl Probe {
     /// Interrupts since the last call.
@@ -19,6 +19,11 @@ impl Probe {
     pub fn rings(&self) -> u32 {
         self.0[1].swap(0, Ordering::SeqCst)
     }
+
+    /// Announced changes of the configuration since the last call.
+    pub fn changes(&self) -> u32 {
+        self.0[2].swap(0, Ordering::SeqCst)
+    }
 }
 
 impl Interrupt for Probe {
@@ -26,7 +31,7 @@ impl Interrupt for Probe {
         self.0[0].fetch_add(1, Ordering::SeqCst);
     }
     fn signal_config(&self) {
-        unreachable!("the transport does this");
+        self.0[2].fetch_add(1, Ordering::SeqCst);
     }
 }
 

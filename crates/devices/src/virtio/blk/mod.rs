@@ -18,6 +18,8 @@ mod guest;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod restore_tests;
+#[cfg(test)]
 mod tests;
 
 pub use backend::{Backend, SECTOR_SIZE};

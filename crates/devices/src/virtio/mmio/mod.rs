@@ -14,6 +14,10 @@ mod restore;
 mod state;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod restore_tests;
+#[cfg(test)]
 mod tests;
 
 pub use state::{QueueWords, RestoreError, TransportState};
@@ -34,30 +38,30 @@ pub mod register {
     /// The driver writes the interrupt bits it has seen here.
     pub const INTERRUPT_ACK: u64 = 0x064;
 
-    pub(super) const MAGIC: usize = 0x000;
-    pub(super) const VERSION: usize = 0x004;
-    pub(super) const DEVICE_ID: usize = 0x008;
-    pub(super) const VENDOR_ID: usize = 0x00c;
-    pub(super) const DEVICE_FEATURES: usize = 0x010;
-    pub(super) const DEVICE_FEATURES_SEL: u64 = 0x014;
-    pub(super) const DRIVER_FEATURES: u64 = 0x020;
-    pub(super) const DRIVER_FEATURES_SEL: u64 = 0x024;
-    pub(super) const QUEUE_SEL: u64 = 0x030;
-    pub(super) const QUEUE_NUM_MAX: usize = 0x034;
-    pub(super) const QUEUE_NUM: u64 = 0x038;
-    pub(super) const QUEUE_READY: u64 = 0x044;
-    pub(super) const INTERRUPT_STATUS: usize = 0x060;
-    pub(super) const STATUS: u64 = 0x070;
-    pub(super) const QUEUE_DESC_LOW: u64 = 0x080;
-    pub(super) const QUEUE_DESC_HIGH: u64 = 0x084;
-    pub(super) const QUEUE_DRIVER_LOW: u64 = 0x090;
-    pub(super) const QUEUE_DRIVER_HIGH: u64 = 0x094;
-    pub(super) const QUEUE_DEVICE_LOW: u64 = 0x0a0;
-    pub(super) const QUEUE_DEVICE_HIGH: u64 = 0x0a4;
-    pub(super) const SHM_LEN_LOW: usize = 0x0b0;
-    pub(super) const SHM_BASE_HIGH: usize = 0x0bc;
-    pub(super) const CONFIG_GENERATION: usize = 0x0fc;
-    pub(super) const CONFIG: usize = 0x100;
+    pub(in crate::virtio) const MAGIC: usize = 0x000;
+    pub(in crate::virtio) const VERSION: usize = 0x004;
+    pub(in crate::virtio) const DEVICE_ID: usize = 0x008;
+    pub(in crate::virtio) const VENDOR_ID: usize = 0x00c;
+    pub(in crate::virtio) const DEVICE_FEATURES: usize = 0x010;
+    pub(in crate::virtio) const DEVICE_FEATURES_SEL: u64 = 0x014;
+    pub(in crate::virtio) const DRIVER_FEATURES: u64 = 0x020;
+    pub(in crate::virtio) const DRIVER_FEATURES_SEL: u64 = 0x024;
+    pub(in crate::virtio) const QUEUE_SEL: u64 = 0x030;
+    pub(in crate::virtio) const QUEUE_NUM_MAX: usize = 0x034;
+    pub(in crate::virtio) const QUEUE_NUM: u64 = 0x038;
+    pub(in crate::virtio) const QUEUE_READY: u64 = 0x044;
+    pub(in crate::virtio) const INTERRUPT_STATUS: usize = 0x060;
+    pub(in crate::virtio) const STATUS: u64 = 0x070;
+    pub(in crate::virtio) const QUEUE_DESC_LOW: u64 = 0x080;
+    pub(in crate::virtio) const QUEUE_DESC_HIGH: u64 = 0x084;
+    pub(in crate::virtio) const QUEUE_DRIVER_LOW: u64 = 0x090;
+    pub(in crate::virtio) const QUEUE_DRIVER_HIGH: u64 = 0x094;
+    pub(in crate::virtio) const QUEUE_DEVICE_LOW: u64 = 0x0a0;
+    pub(in crate::virtio) const QUEUE_DEVICE_HIGH: u64 = 0x0a4;
+    pub(in crate::virtio) const SHM_LEN_LOW: usize = 0x0b0;
+    pub(in crate::virtio) const SHM_BASE_HIGH: usize = 0x0bc;
+    pub(in crate::virtio) const CONFIG_GENERATION: usize = 0x0fc;
+    pub(in crate::virtio) const CONFIG: usize = 0x100;
 }
 
 /// Device status bits (virtio 1.2, section 2.1).
