@@ -1,8 +1,10 @@
 //! A guest's socket driver and a host's event loop, for tests.
 
 use super::packet::{HEADER_LEN, HOST_CID, Header, Op, TYPE_STREAM};
+use super::state::VsockState;
 use super::{ConnectionId, Readiness, Vsock};
 use crate::GuestMemory;
+use crate::virtio::board::{decode, encode};
 use crate::virtio::probe::Probe;
 use crate::virtio::testing::{Buffer, Driver};
 use crate::virtio::{Activation, VirtioDevice};
@@ -11,6 +13,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use virtio_queue::Queue;
 use vm_memory::{Bytes, GuestAddress};
 
 pub const GUEST_CID: u64 = 3;
@@ -221,6 +224,47 @@ impl Machine {
             self.device.notify(TX);
             self.answer_doorbell();
         }
+    }
+
+    /// Fills every buffer the guest has posted, with refusals of packets that nobody expects.
+    pub fn take_all_buffers(&mut self) {
+        let nobody = Peer {
+            guest_port: 9,
+            host_port: 9,
+            buf_alloc: 0,
+            fwd_cnt: 0,
+        };
+        while !self.rx_busy.is_empty() {
+            self.say(nobody.header(Op::Data, 0), &[]);
+            self.take_rx();
+        }
+    }
+
+    /// Goes on in another process. The streams of this one are gone, and so is what is under way between driver and
+    /// device.
+    pub fn live_again(&mut self) {
+        self.live_again_from(&self.device.save());
+    }
+
+    /// The same with a past of the test's own making.
+    pub fn live_again_from(&mut self, state: &VsockState) {
+        let _ = (self.rx.wants_kick(), self.tx.wants_kick());
+        let state: VsockState = decode(&encode(state));
+        let queues = self.device.queues().into_iter().map(Queue::try_from);
+        let activation = Activation {
+            memory: self.memory.clone(),
+            queues: queues.collect::<Result<_, _>>().unwrap(),
+            interrupt: Arc::new(self.probe.clone()),
+            features: self.device.features(),
+        };
+        self.device = Vsock::new(GUEST_CID, Box::new(self.probe.clone()));
+        self.probe.interrupts();
+        self.device.restore(&state, Some(activation)).unwrap();
+        assert_eq!(self.probe.interrupts(), 0, "an interrupt too early");
+        self.epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        self.device.notify(RX);
+        self.device.notify(TX);
+        self.answer_doorbell();
     }
 
     /// Transmits one packet at once.
