@@ -192,7 +192,7 @@ mod tests {
     use crate::arch::{BootState, layout};
     use crate::bus::Ports;
     use crate::hypervisor::{Access, Vm};
-    use crate::memory;
+    use crate::memory::{self, Ram};
     use std::sync::Barrier;
     use vm_memory::{Bytes, GuestAddress};
 
@@ -229,25 +229,28 @@ mod tests {
         0xf4, 0xeb, 0xfd, // 1: hlt; jmp 1b
     ];
 
-    /// A machine of `count` vCPUs, of which the first runs `code` and the others wait for [`SECOND_CPU`].
-    fn machine(count: u8, code: &[u8]) -> (Vm, Vec<Vcpu>) {
+    /// A machine of `count` vCPUs around `ram`, which have no state yet.
+    fn chassis(count: u8, ram: &Ram) -> (Vm, Vec<Vcpu>) {
         let kvm = kvm::open().unwrap();
         let mut vm = Vm::new(&kvm).unwrap();
-        let ram = memory::allocate(4).unwrap();
-        for (address, region) in ram.regions {
-            vm.map(address, region, Access::Writable).unwrap();
+        for (address, region) in &ram.regions {
+            vm.map(*address, Arc::clone(region), Access::Writable)
+                .unwrap();
         }
         vm.create_interrupt_controllers().unwrap();
         let vcpus: Vec<_> = (0..count).map(|id| vm.create_vcpu(id).unwrap()).collect();
         for (id, vcpu) in (0..).zip(&vcpus) {
             vcpu.configure(&kvm, id, count).unwrap();
         }
-        ram.memory
-            .write_slice(code, GuestAddress(layout::HIGH_MEMORY))
-            .unwrap();
-        ram.memory
-            .write_slice(SECOND_CPU, GuestAddress(0x8000))
-            .unwrap();
+        (vm, vcpus)
+    }
+
+    /// A machine of which the first vCPU runs `code` and the others wait for `other`.
+    fn machine(count: u8, ram: &Ram, code: &[u8], other: &[u8]) -> (Vm, Vec<Vcpu>) {
+        let (vm, vcpus) = chassis(count, ram);
+        let write = |code: &[u8], address| ram.memory.write_slice(code, GuestAddress(address));
+        write(code, layout::HIGH_MEMORY).unwrap();
+        write(other, 0x8000).unwrap();
         let state = BootState {
             entry: layout::HIGH_MEMORY,
             start_info: 0,
@@ -258,7 +261,8 @@ mod tests {
 
     #[test]
     fn the_boot_cpu_starts_the_second_one() {
-        let (_vm, vcpus) = machine(2, BOOT_CPU);
+        let ram = memory::allocate(4).unwrap();
+        let (_vm, vcpus) = machine(2, &ram, BOOT_CPU, SECOND_CPU);
         let heard = Arc::new(Mutex::new(Vec::new()));
         let bus = Arc::new(Bus::new(Arc::new(Mutex::new(Heard(Arc::clone(&heard))))));
         let (sender, ended) = channel();
@@ -272,7 +276,8 @@ mod tests {
 
     #[test]
     fn a_pause_does_not_wait_for_a_vcpu_that_has_ended() {
-        let (_vm, vcpus) = machine(1, &[0xb0, 0xfe, 0xe6, 0x64, 0xf4]);
+        let ram = memory::allocate(4).unwrap();
+        let (_vm, vcpus) = machine(1, &ram, &[0xb0, 0xfe, 0xe6, 0x64, 0xf4], &[]);
         let bus = Arc::new(Bus::new(Arc::new(Mutex::new(Heard(Arc::default())))));
         KickSignal::install().unwrap();
         let (ended, release) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
@@ -285,5 +290,58 @@ mod tests {
         ended.wait();
         threads.pause();
         release.wait();
+    }
+
+    /// As [`BOOT_CPU`], then counts at 0x9020 until the byte at 0x9030 is 1, then resets.
+    fn counting_boot_cpu() -> Vec<u8> {
+        let start = BOOT_CPU.windows(2).position(|code| code == [0x75, 0xf7]);
+        let mut code = BOOT_CPU[..start.unwrap() + 2].to_vec();
+        code.extend([0xff, 0x05, 0x20, 0x90, 0, 0]); // 1: inc dword [0x9020]
+        code.extend([0x80, 0x3d, 0x30, 0x90, 0, 0, 1, 0x75, 0xf1]); // cmp byte [0x9030], 1; jne 1b
+        code.extend([0xb0, 0xfe, 0xe6, 0x64, 0xf4]);
+        code
+    }
+
+    /// Real mode at 0x8000: leaves a sign of life, counts at 0x9010 for ever.
+    const COUNTING_CPU: &[u8] = &[
+        0xfa, 0x31, 0xc0, 0x8e, 0xd8, // ds = 0
+        0xc6, 0x06, 0x00, 0x90, 1, // [0x9000] = 1
+        0xff, 0x06, 0x10, 0x90, 0xeb, 0xfa, // 1: inc word [0x9010]; jmp 1b
+    ];
+
+    #[test]
+    fn two_vcpus_go_on_in_another_machine() {
+        let ram = memory::allocate(4).unwrap();
+        let read = |address| ram.memory.read_obj::<u16>(GuestAddress(address)).unwrap();
+        let moves = |address| {
+            let before = read(address);
+            while read(address) == before {
+                thread::yield_now();
+            }
+        };
+        let bus = Arc::new(Bus::new(Arc::new(Mutex::new(Heard(Arc::default())))));
+        KickSignal::install().unwrap();
+        let (_first, vcpus) = machine(2, &ram, &counting_boot_cpu(), COUNTING_CPU);
+        let threads = VcpuThreads::start(vcpus, &bus, |_| {}).unwrap();
+        moves(0x9010);
+        moves(0x9020);
+        threads.pause();
+        let kvm = kvm::open().unwrap();
+        let saved = threads
+            .save(&kvm::msr_indices(&kvm).unwrap().into())
+            .unwrap();
+        assert_eq!(saved.len(), 2);
+
+        let (_second, vcpus) = chassis(2, &ram);
+        for (vcpu, state) in vcpus.iter().zip(&saved) {
+            vcpu.restore(state).unwrap();
+        }
+        let (sender, ended) = channel();
+        let again = VcpuThreads::start(vcpus, &bus, move |end| drop(sender.send(end))).unwrap();
+        moves(0x9010);
+        moves(0x9020);
+        ram.memory.write_obj(1_u8, GuestAddress(0x9030)).unwrap();
+        assert_eq!(ended.recv().unwrap(), End::GuestReset);
+        again.pause();
     }
 }
