@@ -6,7 +6,7 @@ use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
 /// Version of this conversation.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The largest packet either side sends.
 pub const MAX_PACKET: usize = 64 << 10;
@@ -44,6 +44,16 @@ pub enum RequestBody {
     Pause,
     /// Continue.
     Resume,
+    /// Write the VM down as a snapshot of this name; it goes on.
+    Snapshot {
+        /// One that is not taken.
+        name: String,
+    },
+    /// Make copies of the VM; it goes on. Answered by one [`Reply::Forked`] for each, then `Done`.
+    Fork {
+        /// How many.
+        count: u32,
+    },
 }
 
 /// Supervisor to client.
@@ -53,6 +63,13 @@ pub enum Reply {
     Done,
     /// The workload ended so.
     Exited(Exit),
+    /// A copy was made. Descriptors: its control socket, a pidfd of its process, and its writable disk.
+    Forked {
+        /// Process id of the copy's VMM.
+        pid: i32,
+        /// Digest of the manifest of what the memory of the VM was restored from, if it was.
+        base: Option<String>,
+    },
     /// It could not be done.
     Failed(String),
     /// This is the supervisor of another VM.

@@ -307,6 +307,11 @@ impl VmConfig {
         self
     }
 
+    /// Whether a VM of this configuration starts from a template.
+    pub fn boots_from_template(&self) -> bool {
+        self.boot == BootMode::Template
+    }
+
     /// What becomes of the VM when its workload cannot be started.
     pub const fn on_failure(mut self, what: OnFailure) -> Self {
         self.on_failure = what;

@@ -63,14 +63,17 @@ impl Image {
     /// [`Vm::exec`] if it has none.
     pub fn start(&self, config: &VmConfig) -> Result<Vm, Error> {
         self.check_platform()?;
-        let image = BootImage {
+        self.runtime.start(self.to_boot(), config)
+    }
+
+    pub(crate) fn to_boot(&self) -> BootImage {
+        BootImage {
             reference: self.reference.clone(),
             digest: self.digest(),
             defaults: ImageDefaults::from(&self.stored.config),
             root: self.stored.root.clone(),
             guard: Arc::clone(&self.stored) as _,
-        };
-        self.runtime.start(image, config)
+        }
     }
 
     /// An image that says nothing about its platform gets the benefit of the doubt.

@@ -11,10 +11,11 @@ use crate::liveness::Liveness;
 use crate::log::LogReader;
 use crate::record::{Registry, VmStatus, VmSummary};
 use crate::setup::{self, SetupReport};
+use crate::snapshots::{self, Snapshot, SnapshotInfo};
 use crate::supervisor::{self, BootImage, Client, ClientError, Launch, Plan, Source};
-use crate::template::{self, Found, Notice, Notices, Shape, TemplateUsage, Templates};
+use crate::template::{self, Found, Notice, Notices, SavedUsage, Shape, Templates};
 use crate::vm::Vm;
-use image::{Store, StoredImage};
+use image::{ImageRef, Store, StoredImage};
 use proto::session::Exit;
 use proto::supervisor::{Reply, RequestBody};
 use std::path::{Path, PathBuf};
@@ -96,6 +97,16 @@ impl Runtime {
         self.inner.home.dir()
     }
 
+    /// The state directory, checked.
+    pub(crate) fn state(&self) -> &Home {
+        &self.inner.home
+    }
+
+    /// The programs and kernels VMs are made of.
+    pub(crate) fn programs(&self) -> Result<&Assets, Error> {
+        self.assets()
+    }
+
     pub(crate) fn libexec(&self) -> Option<&Path> {
         self.inner.libexec.as_deref()
     }
@@ -137,7 +148,7 @@ impl Runtime {
             plan,
         };
         let started = supervisor::start(launch, source)?;
-        Ok(Vm::started(self.inner.home.clone(), started))
+        Ok(Vm::started(self.clone(), started))
     }
 
     /// The image of this name (anything [`crate::images`] can parse), fetched if it is not in the store.
@@ -164,7 +175,7 @@ impl Runtime {
         if !Liveness::of(&dir).is_live() {
             return Err(ClientError::NotRunning.into());
         }
-        Ok(Vm::remote(self.inner.home.clone(), record))
+        Ok(Vm::remote(self.clone(), record))
     }
 
     /// Waits for the workload of a VM of any process and gives its exit; at once if it has ended already.
@@ -180,7 +191,7 @@ impl Runtime {
     /// Ends a running VM first, then removes it.
     pub fn kill_and_remove_vm(&self, name: &str) -> Result<(), Error> {
         let (record, _) = self.registry().find(name)?;
-        Vm::remote(self.inner.home.clone(), record.clone()).kill()?;
+        Vm::remote(self.clone(), record.clone()).kill()?;
         match self.registry().remove(&record.id) {
             // It was to be removed by its supervisor.
             Err(RecordError::NotFound(_)) => Ok(()),
@@ -196,6 +207,46 @@ impl Runtime {
     /// What this host can do and what it lacks, check by check.
     pub fn doctor(&self) -> Vec<doctor::Check> {
         doctor::examine(&self.inner.home, self.libexec())
+    }
+
+    /// An image of the store by its digest, to start a copy of a VM of it.
+    pub(crate) fn boot_image(&self, reference: &str, digest: &str) -> Result<BootImage, Error> {
+        let id: ImageRef = digest.parse()?;
+        let stored = self.store()?.get(&id)?;
+        let stored = stored.ok_or_else(|| Error::ImageGone(reference.to_owned()))?;
+        Ok(self.image(stored, reference).to_boot())
+    }
+
+    /// Every snapshot, oldest first.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>, Error> {
+        Ok(snapshots::list(&self.inner.home)?)
+    }
+
+    /// A snapshot by its name.
+    pub fn snapshot(&self, name: &str) -> Result<Snapshot, Error> {
+        Snapshot::open(self, name)
+    }
+
+    /// Removes a snapshot, unless others hold what changed since it.
+    pub fn remove_snapshot(&self, name: &str) -> Result<(), Error> {
+        snapshots::remove(&self.inner.home, name)
+    }
+
+    /// What snapshots take on the disk.
+    pub fn snapshot_usage(&self) -> Result<SavedUsage, Error> {
+        Ok(snapshots::usage(&self.inner.home)?)
+    }
+
+    /// The images that snapshots need. While these live, the store keeps them.
+    pub fn images_of_snapshots(&self) -> Result<Vec<StoredImage>, Error> {
+        let store = self.store()?;
+        let mut kept = Vec::new();
+        for info in self.snapshots()? {
+            if let Some(digest) = info.image_digest {
+                kept.extend(store.get(&digest.parse()?)?);
+            }
+        }
+        Ok(kept)
     }
 
     /// Makes the template a VM of this configuration starts from, if there is none; whether it made one.
@@ -215,12 +266,12 @@ impl Runtime {
     }
 
     /// What templates take on the disk.
-    pub fn template_usage(&self) -> Result<TemplateUsage, Error> {
+    pub fn template_usage(&self) -> Result<SavedUsage, Error> {
         Ok(template::usage(&self.inner.home)?)
     }
 
-    /// Removes templates that nobody can or does use, and what was left half-made; the bytes that were freed.
-    pub fn prune_templates(&self) -> Result<u64, Error> {
+    /// Removes templates that nobody can or does use, and what was left half-made; what was removed.
+    pub fn prune_templates(&self) -> Result<SavedUsage, Error> {
         Ok(template::prune(&self.inner.home)?)
     }
 

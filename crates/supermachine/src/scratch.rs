@@ -1,10 +1,13 @@
 //! The writable disk of a VM: a sparse ext4 file, formatted once per size and copied for each VM.
 
 use crate::home::{Home, random_hex};
-use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, SeekFrom, copy_file_range, ioctl_ficlone, linkat, seek,
+};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -80,9 +83,33 @@ pub(crate) fn duplicate(source: &File, path: &Path) -> Result<(File, u64), Scrat
         .mode(0o600)
         .open(path)
         .map_err(failed("create", path))?;
-    let len = source.metadata().map_err(failed("copy to", path))?.len();
-    copy(source, &target, len).map_err(failed("fill", path))?;
+    let len = fill(&target, source, path)?;
     Ok((target, len))
+}
+
+/// Makes a copy of `source` that has no name yet, on the file system of `dir`; it goes with its last descriptor.
+pub(crate) fn unnamed_duplicate(source: &File, dir: &Path) -> Result<File, ScratchError> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let target = rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|errno| failed("make a disk in", dir)(errno.into()))?;
+    let target = File::from(target);
+    fill(&target, source, dir)?;
+    Ok(target)
+}
+
+/// Names a disk that has no name, and gives its length.
+pub(crate) fn name(disk: File, path: &Path) -> Result<(File, u64), ScratchError> {
+    let own = format!("/proc/self/fd/{}", disk.as_raw_fd());
+    linkat(CWD, &own, CWD, path, AtFlags::SYMLINK_FOLLOW)
+        .map_err(|errno| failed("name", path)(errno.into()))?;
+    let len = disk.metadata().map_err(failed("look at", path))?.len();
+    Ok((disk, len))
+}
+
+fn fill(target: &File, source: &File, path: &Path) -> Result<u64, ScratchError> {
+    let len = source.metadata().map_err(failed("copy to", path))?.len();
+    copy(source, target, len).map_err(failed("fill", path))?;
+    Ok(len)
 }
 
 /// The formatted disk of this length; formats it if this is the first.

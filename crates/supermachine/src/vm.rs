@@ -4,12 +4,14 @@ use crate::config::Workload;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exec::{ExecBuilder, Output};
-use crate::home::Home;
+use crate::forks;
 use crate::log::LogReader;
 use crate::reach::Reach;
 use crate::record::{Record, Registry, VmSummary};
+use crate::runtime::Runtime;
 use crate::session::{OutputReader, Session, StdinWriter, TimedOut};
 use crate::signals::Signal;
+use crate::snapshots::{self, Snapshot};
 use crate::supervisor::{Client, ClientError, Order, Outcome, Shared, Started, Status, Warnings};
 use crate::workload::Defaults;
 use crate::{MainOutput, MainStdin, Retention};
@@ -22,6 +24,9 @@ use std::time::Duration;
 /// How long the supervisor of another process gets to answer what it answers at once.
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// How long a copy of a VM may take, a slow disk included.
+const COPY: Duration = Duration::from_secs(900);
+
 /// What a stop may take over its grace period before we stop waiting: the supervisor ends it by force earlier.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
 
@@ -29,7 +34,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(30);
 /// [`crate::Runtime::open_vm`] is left alone.
 #[derive(Debug)]
 pub struct Vm {
-    home: Home,
+    runtime: Runtime,
     record: Record,
     reach: Reach,
     own: Option<Own>,
@@ -61,7 +66,7 @@ pub struct Timings {
 }
 
 impl Vm {
-    pub(crate) fn started(home: Home, started: Started) -> Self {
+    pub(crate) fn started(runtime: Runtime, started: Started) -> Self {
         let Started {
             record,
             shared,
@@ -83,17 +88,17 @@ impl Vm {
             warnings,
         };
         Self {
-            home,
+            runtime,
             record,
             reach: Reach::Local { connector, shared },
             own: Some(own),
         }
     }
 
-    pub(crate) fn remote(home: Home, record: Record) -> Self {
+    pub(crate) fn remote(runtime: Runtime, record: Record) -> Self {
         let client = Client::new(record.socket.clone(), record.id.clone());
         Self {
-            home,
+            runtime,
             record,
             reach: Reach::Remote(client),
             own: None,
@@ -120,7 +125,7 @@ impl Vm {
 
     /// What the record says.
     pub fn summary(&self) -> Result<VmSummary, Error> {
-        Ok(Registry::new(&self.home).summary(self.id())?)
+        Ok(Registry::new(self.runtime.state()).summary(self.id())?)
     }
 
     /// Why the workload of this VM could not be started, with [`crate::OnFailure::Keep`].
@@ -198,7 +203,7 @@ impl Vm {
         let deadline = deadline.into();
         let limit = deadline.remaining().unwrap_or_default();
         let Some(own) = &self.own else {
-            return crate::runtime::wait_remote(&self.home, self.id(), deadline);
+            return crate::runtime::wait_remote(self.runtime.state(), self.id(), deadline);
         };
         let ended = own
             .shared
@@ -305,7 +310,7 @@ impl Vm {
     }
 
     /// Waits until the VM of this process has ended, however long that takes.
-    pub(crate) fn wait_gone(&self) {
+    pub fn wait_gone(&self) {
         if let Some(own) = &self.own {
             let _ = own
                 .shared
@@ -313,9 +318,43 @@ impl Vm {
         }
     }
 
+    /// Writes the VM down as a snapshot of this name; it goes on. Its workload is frozen and its vCPUs stand still
+    /// while memory is written.
+    pub fn snapshot(&self, name: &str) -> Result<Snapshot, Error> {
+        snapshots::check_name(name)?;
+        let request = RequestBody::Snapshot { name: name.into() };
+        match self.supervisor().ask(request, Deadline::after(COPY)) {
+            Ok(_) => Snapshot::open(&self.runtime, name),
+            Err(ClientError::TimedOut) => Err(Error::Deadline {
+                waiting_for: "the snapshot",
+                limit: COPY,
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes copies of the VM, which go on where it is, each under a name and identity of its own and supervised by
+    /// this process. They share its memory until they write. All are made in one pause.
+    pub fn fork(&self, count: u32) -> Result<Vec<Self>, Error> {
+        forks::fork(&self.runtime, &self.record, &self.supervisor(), count)
+    }
+
+    pub(crate) const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    pub(crate) const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// The way to the VM's supervisor, in this process or another one.
+    pub(crate) fn supervisor(&self) -> Client {
+        Client::new(self.record.socket.clone(), self.record.id.clone())
+    }
+
     /// The log of the main process.
     pub fn logs(&self) -> Result<LogReader, Error> {
-        crate::runtime::open_log(&self.home, self.id())
+        crate::runtime::open_log(self.runtime.state(), self.id())
     }
 }
 

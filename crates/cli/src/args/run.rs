@@ -92,6 +92,14 @@ pub struct Run {
           default_value = "true", default_missing_value = "true", action = ArgAction::Set, hide_possible_values = true)]
     pub init: bool,
 
+    /// Boot a kernel instead of restoring a template
+    #[arg(long)]
+    pub cold_boot: bool,
+
+    /// Keep the VM for `exec` until it is stopped when its workload cannot be started
+    #[arg(long)]
+    pub keep_on_failure: bool,
+
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,

@@ -7,8 +7,8 @@ use crate::output::{json, stdout, units};
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use supermachine::Runtime;
 use supermachine::images::Usage;
+use supermachine::{Runtime, SavedUsage};
 
 /// Shows what takes up space.
 pub fn carry_out(args: &args::Df) -> anyhow::Result<u8> {
@@ -17,7 +17,12 @@ pub fn carry_out(args: &args::Df) -> anyhow::Result<u8> {
         .store()?
         .usage()
         .map_err(supermachine::Error::from)?;
-    let rows = rows(&usage, &Others::of(runtime.home(), runtime.vms()?.len()));
+    let others = Others {
+        templates: runtime.template_usage()?,
+        snapshots: runtime.snapshot_usage()?,
+        ..Others::of(runtime.home(), runtime.vms()?.len())
+    };
+    let rows = rows(&usage, &others);
     if args.json.json {
         json::print(&rows)?;
     } else {
@@ -31,6 +36,8 @@ struct Others {
     vms: usize,
     vm_bytes: u64,
     kernel_bytes: u64,
+    templates: SavedUsage,
+    snapshots: SavedUsage,
 }
 
 impl Others {
@@ -40,6 +47,8 @@ impl Others {
             vms,
             vm_bytes: on_disk(&home.join("vms")) + on_disk(&home.join("scratch")),
             kernel_bytes: kernels,
+            templates: SavedUsage::default(),
+            snapshots: SavedUsage::default(),
         }
     }
 }
@@ -79,6 +88,8 @@ fn rows(usage: &Usage, others: &Others) -> Vec<Row> {
         bytes,
         reclaimable,
     };
+    let saved =
+        |kind, usage: SavedUsage| row(kind, Some(usage.count), usage.bytes, usage.reclaimable);
     vec![
         row(
             "images",
@@ -95,6 +106,8 @@ fn rows(usage: &Usage, others: &Others) -> Vec<Row> {
         row("unfinished", None, usage.tmp_bytes, 0),
         row("vms", Some(others.vms), others.vm_bytes, 0),
         row("kernels", None, others.kernel_bytes, 0),
+        saved("templates", others.templates),
+        saved("snapshots", others.snapshots),
     ]
 }
 
@@ -135,6 +148,12 @@ mod tests {
                 vms: 2,
                 vm_bytes: 123_456,
                 kernel_bytes: 20_000_000,
+                templates: SavedUsage {
+                    count: 2,
+                    bytes: 40_000_000,
+                    reclaimable: 20_000_000,
+                },
+                snapshots: SavedUsage::default(),
             },
         )
     }

@@ -22,6 +22,14 @@ mod version;
 mod wait;
 
 use crate::args::Command;
+use crate::output::failure;
+use supermachine::Runtime;
+
+/// A runtime that tells what takes longer than a start should.
+fn runtime() -> anyhow::Result<Runtime> {
+    let tell = |notice: &supermachine::Notice| failure::note(&notice.to_string());
+    Ok(Runtime::builder().notices(tell).build()?)
+}
 
 /// Carries a command out and gives the exit code.
 pub fn carry_out(command: Command) -> anyhow::Result<u8> {

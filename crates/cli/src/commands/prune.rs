@@ -7,14 +7,17 @@ use serde::Serialize;
 use supermachine::Runtime;
 use supermachine::images::{PruneScope, Reclaimed};
 
-/// Removes images without a name, and layers and half-done work that no image needs.
+/// Removes images without a name, layers and half-done work that no image needs, and templates that are of no use.
 pub fn carry_out(args: &args::Prune) -> anyhow::Result<u8> {
-    let store = Runtime::new()?.store()?;
-    let reclaimed = store
+    let runtime = Runtime::new()?;
+    let store = runtime.store()?;
+    let mut reclaimed = store
         .prune(PruneScope::Dangling)
         .map_err(supermachine::Error::from)?;
+    let templates = runtime.prune_templates()?;
+    reclaimed.bytes += templates.bytes;
     if args.json.json {
-        json::print(&Json::from(&reclaimed))?;
+        json::print(&Json::new(&reclaimed, templates.count))?;
     } else {
         stdout::write(text(&reclaimed).as_bytes())?;
     }
@@ -28,16 +31,18 @@ struct Json {
     layers: usize,
     roots: usize,
     unfinished: usize,
+    templates: usize,
     bytes: u64,
 }
 
-impl From<&Reclaimed> for Json {
-    fn from(reclaimed: &Reclaimed) -> Self {
+impl Json {
+    fn new(reclaimed: &Reclaimed, templates: usize) -> Self {
         Self {
             images: reclaimed.images.iter().map(ToString::to_string).collect(),
             layers: reclaimed.layers,
             roots: reclaimed.roots,
             unfinished: reclaimed.stale,
+            templates,
             bytes: reclaimed.bytes,
         }
     }
@@ -70,7 +75,7 @@ mod tests {
         Deleted: sha256:abababababababababababababababababababababababababababababababab
         Reclaimed: 12.3MB
         ");
-        insta::assert_snapshot!(json::render(&Json::from(&reclaimed)).unwrap(), @r#"
+        insta::assert_snapshot!(json::render(&Json::new(&reclaimed, 1)).unwrap(), @r#"
         {
           "images": [
             "sha256:abababababababababababababababababababababababababababababababab"

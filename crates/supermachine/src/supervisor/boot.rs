@@ -101,9 +101,8 @@ impl Launch<'_> {
                 starting.restore(&files, digest)?.run()
             }
             Source::Fork(process, disk, base) => {
-                let starting =
-                    Starting::adopt(*process, self, entry, deadline)?.with_disk(&disk)?;
-                starting.restore_fork(base)?.run()
+                let starting = Starting::adopt(*process, self, entry, deadline)?;
+                starting.with_unnamed_disk(disk)?.restore_fork(base)?.run()
             }
         }
     }

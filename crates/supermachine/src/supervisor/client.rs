@@ -60,34 +60,55 @@ impl Client {
         body: RequestBody,
         deadline: Deadline,
     ) -> Result<(Reply, Option<OwnedFd>), ClientError> {
+        let stream = self.request(body, deadline)?;
+        receive(&stream, deadline).map(|(reply, fds)| (reply, fds.into_iter().next()))
+    }
+
+    /// Asks, and shows each answer but the last.
+    pub(crate) fn ask_for_each(
+        &self,
+        body: RequestBody,
+        deadline: Deadline,
+        mut take: impl FnMut(Reply, Vec<OwnedFd>),
+    ) -> Result<(), ClientError> {
+        let stream = self.request(body, deadline)?;
+        loop {
+            match receive(&stream, deadline)? {
+                (Reply::Done, _) => return Ok(()),
+                (reply, fds) => take(reply, fds),
+            }
+        }
+    }
+
+    fn request(&self, body: RequestBody, deadline: Deadline) -> Result<OwnedFd, ClientError> {
         let stream = listener::dial(&self.socket).map_err(|errno| match errno {
             Errno::NOENT | Errno::CONNREFUSED => ClientError::NotRunning,
             errno => ClientError::Connect(errno),
         })?;
-        packet::send(
-            &stream,
-            &Request {
-                version: VERSION,
-                vm: self.vm.clone(),
-                body,
-            },
-            &[],
-            deadline,
-        )
-        .map_err(ClientError::Packet)?;
-        loop {
-            match packet::try_receive::<Reply>(&stream) {
-                Ok(Some((Reply::Failed(message), _))) => return Err(ClientError::Refused(message)),
-                Ok(Some((Reply::AnotherVm, _))) => return Err(ClientError::NotRunning),
-                Ok(Some((reply, fds))) => return Ok((reply, fds.into_iter().next())),
-                // The supervisor died before it answered.
-                Err(PacketError::Closed) => return Err(ClientError::NotRunning),
-                Err(error) => return Err(ClientError::Packet(error)),
-                Ok(None) if !poll::ready(&stream, PollFlags::IN, deadline) => {
-                    return Err(ClientError::TimedOut);
-                }
-                Ok(None) => {}
+        let request = Request {
+            version: VERSION,
+            vm: self.vm.clone(),
+            body,
+        };
+        packet::send(&stream, &request, &[], deadline).map_err(ClientError::Packet)?;
+        Ok(stream)
+    }
+}
+
+/// The next answer.
+fn receive(stream: &OwnedFd, deadline: Deadline) -> Result<(Reply, Vec<OwnedFd>), ClientError> {
+    loop {
+        match packet::try_receive::<Reply>(stream) {
+            Ok(Some((Reply::Failed(message), _))) => return Err(ClientError::Refused(message)),
+            Ok(Some((Reply::AnotherVm, _))) => return Err(ClientError::NotRunning),
+            Ok(Some((reply, fds))) => return Ok((reply, fds)),
+            // The supervisor died before it answered.
+            Err(PacketError::Closed) => return Err(ClientError::NotRunning),
+            Err(error) => return Err(ClientError::Packet(error)),
+            Ok(None) if !poll::ready(stream, PollFlags::IN, deadline) => {
+                return Err(ClientError::TimedOut);
             }
+            Ok(None) => {}
         }
     }
 }

@@ -2,9 +2,14 @@
 
 use super::listener::Listener;
 use super::shared::Outcome;
+use crate::deadline::Deadline;
 use crate::packet::{self, PacketError};
 use proto::supervisor::{Reply, Request, RequestBody, VERSION};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// A client that takes no answer for so long is stuck.
+const LISTENS: Duration = Duration::from_secs(30);
 
 /// What a client waits for once it has asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +40,15 @@ impl Connection {
     /// Answers with a descriptor.
     pub(super) fn hand_over(&self, descriptor: BorrowedFd<'_>) {
         let _ = packet::try_send(&self.socket, &Reply::Done, &[descriptor]);
+    }
+
+    /// Gives one of several answers, with its descriptors, and waits until there is room for it.
+    pub(super) fn hand_over_with(
+        &self,
+        reply: &Reply,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), PacketError> {
+        packet::send(&self.socket, reply, fds, Deadline::after(LISTENS))
     }
 }
 
@@ -131,7 +145,6 @@ fn last_reply(waiting: Option<Waiting>, outcome: &Outcome) -> Reply {
 mod tests {
     use super::super::client::{Client, ClientError};
     use super::*;
-    use crate::deadline::Deadline;
     use proto::session::{Exit, ExitStatus};
 
     const EXIT: Exit = Exit {

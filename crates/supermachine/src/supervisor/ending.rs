@@ -48,6 +48,9 @@ impl Supervisor {
             self.drain_main();
         }
         self.vmm.kill();
+        if let Some(copying) = self.copying.take() {
+            copying.end();
+        }
         let outcome = self.outcome(ending);
         self.main.abandon();
         self.settle(&outcome);

@@ -7,11 +7,15 @@
 mod boot;
 mod client;
 mod clients;
+mod copying;
 mod ending;
+mod fork;
+mod hold;
 mod listener;
 mod machine;
 mod plan;
 mod shared;
+mod snapshot;
 mod starting;
 mod thread;
 
@@ -20,3 +24,4 @@ pub(crate) use client::Client;
 pub use client::ClientError;
 pub(crate) use plan::{BootImage, Facts, Plan};
 pub(crate) use shared::{Order, Outcome, Shared, Status};
+pub(crate) use snapshot::FACTS;

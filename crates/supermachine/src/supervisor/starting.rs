@@ -74,11 +74,12 @@ impl<'a> Starting<'a> {
 
     /// Takes a VMM that is there already.
     pub(super) fn adopt(
-        vmm: VmmProcess,
+        mut vmm: VmmProcess,
         launch: &'a Launch<'a>,
         entry: &Entry,
         deadline: Deadline,
     ) -> Result<Self, Error> {
+        vmm.set_logs(entry.dir.join(CONSOLE), entry.dir.join(VMM_LOG));
         Self::new(vmm, launch, entry, deadline, Instant::now())
     }
 
@@ -121,6 +122,13 @@ impl<'a> Starting<'a> {
     pub(super) fn with_disk(self, source: &File) -> Result<Self, Error> {
         let path = self.clear_disk()?;
         let disk = scratch::duplicate(source, &path)?;
+        self.with_scratch(disk)
+    }
+
+    /// With a disk that has no name yet.
+    pub(super) fn with_unnamed_disk(self, disk: File) -> Result<Self, Error> {
+        let path = self.clear_disk()?;
+        let disk = scratch::name(disk, &path)?;
         self.with_scratch(disk)
     }
 

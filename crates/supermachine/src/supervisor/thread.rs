@@ -2,6 +2,7 @@
 
 use super::boot::{Launch, Warnings};
 use super::clients::{Clients, Connection, Waiting};
+use super::copying::{Copying, Task};
 use super::ending::{Ending, Force};
 use super::listener::Listener;
 use super::plan::BootImage;
@@ -46,6 +47,7 @@ pub(super) struct Supervisor {
     pub(super) warnings: Warnings,
     pub(super) provenance: Provenance,
     pub(super) stopping: Option<Session>,
+    pub(super) copying: Option<Copying>,
     pub(super) exit: Option<Exit>,
     pub(super) broken: Option<SessionError>,
     /// When the VM is ended by force, and what that means.
@@ -109,6 +111,7 @@ impl Supervisor {
             clients: Clients::new(id, listener),
             warnings: running.warnings,
             stopping: None,
+            copying: None,
             exit: None,
             broken: None,
             forced: overdue,
@@ -250,15 +253,25 @@ impl Supervisor {
 
     /// Everything the VMM has said.
     fn note_vmm(&mut self) -> Result<(), VmmError> {
-        while let Some(event) = self.vmm.try_event()? {
+        while let Some((event, fds)) = self.vmm.try_event_with()? {
             match event {
+                Event::DiskFailed { message, .. } => self.warn(message),
+                // Nobody else may stop and resume the VM meanwhile.
+                event if self.is_being_copied() => {
+                    if let Some(copying) = &self.copying {
+                        copying.tell(event, fds);
+                    }
+                }
                 Event::Paused => self.clients.answer(Waiting::Paused, &Reply::Done),
                 Event::Resumed => self.clients.answer(Waiting::Resumed, &Reply::Done),
-                Event::DiskFailed { message, .. } => self.warn(message),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn is_being_copied(&self) -> bool {
+        self.copying.as_ref().is_some_and(Copying::is_at_work)
     }
 
     fn warn(&self, message: String) {
@@ -330,6 +343,18 @@ impl Supervisor {
             }
             RequestBody::Signal(signal) => {
                 connection.reply(&self.signal(signal));
+                return false;
+            }
+            RequestBody::Snapshot { name } => {
+                self.copy(connection, Task::Snapshot(name));
+                return false;
+            }
+            RequestBody::Fork { count } => {
+                self.copy(connection, Task::Fork(count));
+                return false;
+            }
+            RequestBody::Pause | RequestBody::Resume if self.is_being_copied() => {
+                connection.reply(&Reply::Failed("the VM is being copied".into()));
                 return false;
             }
             RequestBody::Wait => (Waiting::Exit, false),

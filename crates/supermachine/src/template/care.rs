@@ -10,22 +10,22 @@ use std::time::{Duration, SystemTime};
 /// One that nobody used for so long is removed.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What the templates of a state directory take on the disk.
+/// What the templates or snapshots of a state directory take on the disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TemplateUsage {
+pub struct SavedUsage {
     /// How many there are.
     pub count: usize,
     /// What they take.
     pub bytes: u64,
-    /// What [`crate::Runtime::prune_templates`] would free.
+    /// What a prune would free.
     pub reclaimable: u64,
 }
 
 /// Looks at every template.
-pub(crate) fn usage(home: &Home) -> Result<TemplateUsage, SavedError> {
+pub(crate) fn usage(home: &Home) -> Result<SavedUsage, SavedError> {
     let shelf = home.templates();
     let judge = Judge::new(home)?;
-    let mut usage = TemplateUsage::default();
+    let mut usage = SavedUsage::default();
     for name in shelf.names()? {
         // What vanishes meanwhile takes nothing.
         let bytes = on_disk(&shelf.path(&name)).unwrap_or(0);
@@ -38,8 +38,8 @@ pub(crate) fn usage(home: &Home) -> Result<TemplateUsage, SavedError> {
     Ok(usage)
 }
 
-/// Removes useless templates and what killed makers left; the bytes that were freed.
-pub(crate) fn prune(home: &Home) -> Result<u64, SavedError> {
+/// Removes useless templates and what killed makers left; what was removed.
+pub(crate) fn prune(home: &Home) -> Result<SavedUsage, SavedError> {
     let _lock = home.templates().lock()?;
     home.templates().sweep()?;
     home.snapshots().sweep()?;
@@ -47,17 +47,18 @@ pub(crate) fn prune(home: &Home) -> Result<u64, SavedError> {
 }
 
 /// As [`prune`], for those who have the lock.
-pub(super) fn collect(home: &Home) -> Result<u64, SavedError> {
+pub(super) fn collect(home: &Home) -> Result<SavedUsage, SavedError> {
     let shelf = home.templates();
     let judge = Judge::new(home)?;
-    let mut freed = 0;
+    let mut removed = SavedUsage::default();
     for name in shelf.names()? {
         if judge.is_useless(home, &name) {
-            freed += on_disk(&shelf.path(&name)).unwrap_or(0);
+            removed.count += 1;
+            removed.bytes += on_disk(&shelf.path(&name)).unwrap_or(0);
             shelf.remove(&name)?;
         }
     }
-    Ok(freed)
+    Ok(removed)
 }
 
 /// Who decides.

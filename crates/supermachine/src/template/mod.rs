@@ -9,7 +9,7 @@ mod maker;
 mod notice;
 mod shape;
 
-pub use care::TemplateUsage;
+pub use care::SavedUsage;
 pub(crate) use care::{prune, usage};
 pub use notice::Notice;
 pub(crate) use notice::Notices;

@@ -1,7 +1,7 @@
 //! What a template is good for.
 
 use crate::RELEASE;
-use crate::assets::Assets;
+use crate::assets::{Assets, VMM};
 use crate::error::AssetError;
 use crate::home::hex;
 use crate::saved::{boot_id, kernel_release};
@@ -51,7 +51,10 @@ impl Shape {
             let metadata =
                 fs::metadata(&path).map_err(|source| AssetError::Read { path, source })?;
             add(&name);
-            add(assets.manifest.files.get(&name).map_or("", String::as_str));
+            if let Some(digest) = assets.manifest.files.get(&name).filter(|_| name != VMM) {
+                add(digest);
+                continue;
+            }
             add(&format!(
                 "{} {} {} {}.{:09}",
                 metadata.dev(),

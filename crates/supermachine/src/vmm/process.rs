@@ -25,7 +25,9 @@ pub(crate) struct VmmProcess {
     program: PathBuf,
     control: Arc<OwnedFd>,
     pidfd: OwnedFd,
-    child: Child,
+    pid: u32,
+    /// Absent for the copy of a fork, which is a child of another VMM.
+    child: Option<Child>,
     console: PathBuf,
     log: PathBuf,
 }
@@ -35,6 +37,16 @@ pub(crate) struct VmmProcess {
 pub(crate) struct VmmConnector(Arc<OwnedFd>);
 
 impl VmmConnector {
+    /// Gives an order. What becomes of it is told to whoever reads the VMM's events.
+    pub(crate) fn order(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), VmmError> {
+        Ok(packet::send(
+            &*self.0,
+            order,
+            fds,
+            Deadline::after(LISTENS),
+        )?)
+    }
+
     /// A stream to the agent. The packet is sent whole or not at all, so threads need no lock between them.
     pub(crate) fn connect(&self, deadline: Deadline) -> Result<OwnedFd, VmmError> {
         let (ours, theirs) = packet::pair(SocketType::STREAM)
@@ -79,15 +91,35 @@ impl VmmProcess {
             program: program.to_owned(),
             control: Arc::new(ours),
             pidfd,
-            child,
+            pid: child.id(),
+            child: Some(child),
             console,
             log,
         })
     }
 
+    /// Takes over the copy of a VMM: its process id, its control socket and a pidfd of it.
+    pub(crate) fn adopt(program: PathBuf, (pid, control, pidfd): (i32, OwnedFd, OwnedFd)) -> Self {
+        Self {
+            program,
+            control: Arc::new(control),
+            pidfd,
+            pid: pid.unsigned_abs(),
+            child: None,
+            console: PathBuf::new(),
+            log: PathBuf::new(),
+        }
+    }
+
+    /// Where what it leaves behind will be found.
+    pub(crate) fn set_logs(&mut self, console: PathBuf, log: PathBuf) {
+        self.console = console;
+        self.log = log;
+    }
+
     /// The process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    pub(crate) const fn pid(&self) -> u32 {
+        self.pid
     }
 
     pub(crate) fn connector(&self) -> VmmConnector {
@@ -157,9 +189,14 @@ impl VmmProcess {
 
     /// The next event if there is one; the end of the VM as an error.
     pub(crate) fn try_event(&mut self) -> Result<Option<Event>, VmmError> {
+        Ok(self.try_event_with()?.map(|(event, _)| event))
+    }
+
+    /// As [`Self::try_event`], with the descriptors that came with it.
+    pub(crate) fn try_event_with(&mut self) -> Result<Option<(Event, Vec<OwnedFd>)>, VmmError> {
         match packet::try_receive::<Event>(&*self.control) {
             Ok(Some((Event::Ended(end), _))) => Err(self.explain(end)),
-            Ok(Some((Event::Hello { version, release }, _))) => {
+            Ok(Some((Event::Hello { version, release }, fds))) => {
                 if version != VERSION || release != crate::RELEASE {
                     return Err(VmmError::Release {
                         path: self.program.clone(),
@@ -167,9 +204,9 @@ impl VmmProcess {
                         version,
                     });
                 }
-                Ok(Some(Event::Hello { version, release }))
+                Ok(Some((Event::Hello { version, release }, fds)))
             }
-            Ok(received) => Ok(received.map(|(event, _)| event)),
+            Ok(received) => Ok(received),
             Err(PacketError::Closed) => Err(self.post_mortem()),
             Err(error) => Err(VmmError::Control(error)),
         }
@@ -192,7 +229,7 @@ impl VmmProcess {
         self.kill();
         let how = match self.reap() {
             Some(status) => describe(status),
-            None => "cannot be waited for".to_owned(),
+            None => "ended without a word".to_owned(),
         };
         VmmError::Died {
             how,
@@ -214,7 +251,13 @@ impl VmmProcess {
 
     /// Waits for the end of the process.
     pub(crate) fn reap(&mut self) -> Option<ExitStatus> {
-        self.child.wait().ok()
+        match &mut self.child {
+            Some(child) => child.wait().ok(),
+            None => {
+                poll::ready(&self.pidfd, PollFlags::IN, Deadline::NEVER);
+                None
+            }
+        }
     }
 }
 

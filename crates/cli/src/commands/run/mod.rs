@@ -18,7 +18,7 @@ use supermachine::{Image, Runtime, Vm, VmConfig};
 /// Fetches the image if need be, starts a VM, and stays with it unless it is detached.
 pub fn carry_out(args: args::Run) -> anyhow::Result<u8> {
     let plan = Plan::resolve(args)?;
-    let runtime = Runtime::new()?;
+    let runtime = super::runtime()?;
     let relay = Relay::start().context("cannot receive signals")?;
     let Some(image) = image::obtain(&runtime, &plan.image, &relay)? else {
         return Ok(relay.interrupted().unwrap_or(exit_code::OURS));
@@ -52,6 +52,9 @@ fn foreground(
     };
     let vm = Arc::new(vm);
     let ended = attend(&vm, streams, relay, Vm::wait);
+    if let (Err(error), Some(_)) = (&ended, vm.start_failure()) {
+        return Ok(kept(&vm, error));
+    }
     for warning in vm.warnings()? {
         failure::note(&warning);
     }
@@ -62,12 +65,27 @@ fn foreground(
     }
 }
 
+/// Stays with a VM whose workload could not be started until it is stopped.
+fn kept(vm: &Vm, error: &anyhow::Error) -> u8 {
+    let code = failure::report(error);
+    let name = vm.name();
+    failure::note(&format!(
+        "the VM {name} is kept: look around with `supermachine exec {name} ...`, end it with `supermachine stop {name}`"
+    ));
+    vm.wait_gone();
+    code
+}
+
 fn background(
     runtime: &Runtime,
     image: &Image,
     config: &VmConfig,
     relay: &Relay,
 ) -> anyhow::Result<u8> {
+    // Said here: nobody hears the supervisor.
+    if config.boots_from_template() {
+        runtime.prepare(config)?;
+    }
     // Not the path of the program: it may be replaced while we run, by an upgrade.
     let launcher = Launcher {
         program: "/proc/self/exe".into(),

@@ -8,7 +8,7 @@ use anyhow::Context;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use supermachine::images::PullPolicy;
-use supermachine::{MainOutput, MainStdin, Memory, Retention, VmConfig};
+use supermachine::{BootMode, MainOutput, MainStdin, Memory, OnFailure, Retention, VmConfig};
 
 /// Who stays with the VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +175,12 @@ fn process_of(mut config: VmConfig, args: args::Run) -> anyhow::Result<VmConfig>
     }
     if let Some(dir) = given(args.workdir) {
         config = config.workdir(dir);
+    }
+    if args.cold_boot {
+        config = config.boot(BootMode::Cold);
+    }
+    if args.keep_on_failure {
+        config = config.on_failure(OnFailure::Keep);
     }
     Ok(if args.init {
         config
