@@ -111,6 +111,7 @@ mod tests {
     const INTERRUPT_ENABLE: u8 = 1;
     const INTERRUPT_IDENTIFICATION: u8 = 2;
     const LINE_STATUS: u8 = 5;
+    const SCRATCH: u8 = 7;
 
     #[test]
     fn what_the_guest_sends_comes_out() {
@@ -181,6 +182,7 @@ mod tests {
         assert_eq!(interrupts.take(), 1);
         let mut restored = Console::new(count, io::sink());
         restored.restore(&state).unwrap();
+        restored.write(SCRATCH, 1);
         assert_eq!(interrupts.take(), 0);
         restored.announce();
         assert_eq!(interrupts.take(), 1);
