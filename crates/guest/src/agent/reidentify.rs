@@ -34,7 +34,8 @@ impl Agent {
             generation: identity.generation,
         });
         if !session.flush() {
-            // Nobody has heard it, so nothing may run under it. The session's turn finds the host gone.
+            // Nobody has heard it, so nothing may run under it; another host may try again.
+            self.generation = None;
             self.schedule(id);
             return Ok(());
         }

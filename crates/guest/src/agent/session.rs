@@ -237,14 +237,11 @@ impl Session {
     }
 
     fn control(&mut self, control: Control) -> Result<Option<Turn>, Breach> {
-        if control == Control::Thaw {
-            return Ok(Some(Turn::Thaw));
-        }
         let Some(running) = &mut self.running else {
-            return Ok(None);
+            return Ok((control == Control::Thaw).then_some(Turn::Thaw));
         };
         match control {
-            Control::Thaw => Ok(None),
+            Control::Thaw => Err(breach("this session has frozen nothing")),
             Control::Signal(signal) if !(1..=signal::MAX).contains(&signal) => {
                 Err(breach(&format!("there is no signal {signal}")))
             }
