@@ -203,11 +203,11 @@ impl Agent {
 
 /// What every later request is told.
 fn not_set_up(failure: &Failure) -> String {
-    let error = io::Error::from_raw_os_error(failure.errno);
-    format!(
-        "the machine could not be set up: {}: {error}",
-        failure.context
-    )
+    let why = match failure.errno {
+        0 => String::new(),
+        errno => format!(": {}", io::Error::from_raw_os_error(errno)),
+    };
+    format!("the machine could not be set up: {}{why}", failure.context)
 }
 
 fn deadline(started: Instant, timeout_ms: Option<u64>) -> Option<Instant> {
