@@ -11,14 +11,26 @@
 //! ```
 
 use crate::config::{MainOutput, MainStdin, VmConfig};
+use crate::deadline::Deadline;
 use crate::error::{Error, describe};
+use crate::forks::{self, Fork};
 use crate::handle::Image;
+use crate::packet;
+use crate::poll;
+use crate::record::Record;
 use crate::runtime::Runtime;
+use crate::snapshots::Snapshot;
 use crate::vm::Vm;
 use image::ImageRef;
+use proto::supervisor::Reply;
+use rustix::event::PollFlags;
+use rustix::fs::FileType;
+use rustix::net::SocketType;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
@@ -32,16 +44,36 @@ pub struct Launcher {
     pub args: Vec<OsString>,
 }
 
+/// What comes with descriptors ahead of the assignment.
+const DESCRIPTORS: u8 = 1;
+
 /// What the supervisor is to start.
 #[derive(Debug, Serialize, Deserialize)]
 struct Assignment {
     home: PathBuf,
     libexec: Option<PathBuf>,
-    /// As the caller wrote it.
-    reference: String,
-    /// What it meant when the caller looked.
-    digest: String,
+    what: What,
     config: VmConfig,
+}
+
+/// Where the VM comes from.
+#[derive(Debug, Serialize, Deserialize)]
+enum What {
+    Image {
+        /// As the caller wrote it.
+        reference: String,
+        /// What it meant when the caller looked.
+        digest: String,
+    },
+    Snapshot {
+        name: String,
+    },
+    /// A copy that was made already; its descriptors come before this.
+    Fork {
+        of: Box<Record>,
+        pid: i32,
+        base: Option<String>,
+    },
 }
 
 /// How the start went.
@@ -61,7 +93,55 @@ enum Report {
 /// this process would give. Dropping the handle leaves the VM alone. The main process has no streams but the
 /// log.
 pub fn start(image: &Image, config: &VmConfig, launcher: &Launcher) -> Result<Vm, Error> {
-    let runtime = image.runtime();
+    let what = What::Image {
+        reference: image.reference().to_owned(),
+        digest: image.digest(),
+    };
+    assign(image.runtime(), what, config, launcher, &[])
+}
+
+/// As [`start`], of a VM that goes on where a snapshot was made.
+pub fn start_snapshot(
+    snapshot: &Snapshot,
+    config: &VmConfig,
+    launcher: &Launcher,
+) -> Result<Vm, Error> {
+    let what = What::Snapshot {
+        name: snapshot.name().to_owned(),
+    };
+    assign(snapshot.runtime(), what, config, launcher, &[])
+}
+
+/// As [`Vm::fork`], with each copy under a supervisor of its own. Without all there is none.
+pub fn fork(vm: &Vm, count: u32, launcher: &Launcher) -> Result<Vec<Vm>, Error> {
+    let config = forks::of_copies(&vm.record().config);
+    let mut copies = Vec::new();
+    for fork in forks::ask(&vm.supervisor(), count)? {
+        let what = What::Fork {
+            of: Box::new(vm.record().clone()),
+            pid: fork.pid,
+            base: fork.base.map(|digest| digest.to_string()),
+        };
+        let descriptors = [fork.control.as_fd(), fork.pidfd.as_fd(), fork.disk.as_fd()];
+        match assign(vm.runtime(), what, &config, launcher, &descriptors) {
+            Ok(copy) => copies.push(copy),
+            Err(error) => {
+                // Those that are left end when their sockets close; these have supervisors.
+                copies.iter().for_each(|copy: &Vm| drop(copy.kill()));
+                return Err(error);
+            }
+        }
+    }
+    Ok(copies)
+}
+
+fn assign(
+    runtime: &Runtime,
+    what: What,
+    config: &VmConfig,
+    launcher: &Launcher,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<Vm, Error> {
     let assignment = Assignment {
         home: runtime.home().to_owned(),
         libexec: runtime
@@ -69,14 +149,13 @@ pub fn start(image: &Image, config: &VmConfig, launcher: &Launcher) -> Result<Vm
             .map(std::path::absolute)
             .transpose()
             .map_err(|source| failed(launcher, source))?,
-        reference: image.reference().to_owned(),
-        digest: image.digest(),
+        what,
         config: config
             .clone()
             .stdin(MainStdin::Null)
             .output(MainOutput::LogOnly),
     };
-    match launch(launcher, &assignment).map_err(|source| failed(launcher, source))? {
+    match launch(launcher, &assignment, descriptors).map_err(|source| failed(launcher, source))? {
         Report::Started { id } => runtime.open_vm(&id),
         Report::Failed {
             message,
@@ -97,15 +176,31 @@ fn failed(launcher: &Launcher, source: io::Error) -> Error {
     }
 }
 
-fn launch(launcher: &Launcher, assignment: &Assignment) -> io::Result<Report> {
+/// Descriptors need a socket as standard input; they go ahead of the assignment.
+fn launch(
+    launcher: &Launcher,
+    assignment: &Assignment,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<Report> {
+    let (ours, theirs) = if descriptors.is_empty() {
+        let (theirs, ours) = io::pipe()?;
+        (OwnedFd::from(ours), OwnedFd::from(theirs))
+    } else {
+        packet::pair(SocketType::STREAM)?
+    };
     let mut child = Command::new(&launcher.program)
         .args(&launcher.args)
         .current_dir("/")
-        .stdin(Stdio::piped())
+        .stdin(Stdio::from(theirs))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
-    let answer = converse(&mut child, assignment);
+    let answer = if descriptors.is_empty() {
+        Ok(())
+    } else {
+        packet::send(&ours, &DESCRIPTORS, descriptors, Deadline::NEVER).map_err(io::Error::other)
+    }
+    .and_then(|()| converse(&mut child, ours.into(), assignment));
     match answer {
         Ok(Some(report)) => {
             // Collects it when it ends; a process that ends first leaves that to init.
@@ -129,14 +224,17 @@ fn launch(launcher: &Launcher, assignment: &Assignment) -> io::Result<Report> {
 }
 
 /// Gives the assignment and waits for the report; `None` if it ended without one.
-fn converse(child: &mut Child, assignment: &Assignment) -> io::Result<Option<Report>> {
-    if let Some(mut stdin) = child.stdin.take() {
-        match stdin.write_all(&serde_json::to_vec(assignment)?) {
-            // It ended before it read everything: its status says more.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
-            other => other?,
-        }
+fn converse(
+    child: &mut Child,
+    mut stdin: File,
+    assignment: &Assignment,
+) -> io::Result<Option<Report>> {
+    match stdin.write_all(&serde_json::to_vec(assignment)?) {
+        // It ended before it read everything: its status says more.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
+        other => other?,
     }
+    drop(stdin);
     let mut answer = Vec::new();
     if let Some(mut stdout) = child.stdout.take() {
         stdout.read_to_end(&mut answer)?;
@@ -159,7 +257,7 @@ pub fn supervise() -> ExitCode {
 pub fn supervise_with(running: impl FnOnce(&Arc<Vm>)) -> ExitCode {
     // Fails only for a process group leader, which has no terminal to lose then.
     let _ = rustix::process::setsid();
-    let started = read_assignment().and_then(|assignment| begin(&assignment));
+    let started = read_assignment().and_then(|(assignment, fds)| begin(assignment, fds));
     let reported = report(&match &started {
         Ok(vm) => Report::Started {
             id: vm.id().to_owned(),
@@ -183,28 +281,53 @@ pub fn supervise_with(running: impl FnOnce(&Arc<Vm>)) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn read_assignment() -> Result<Assignment, Error> {
+fn read_assignment() -> Result<(Assignment, Vec<OwnedFd>), Error> {
     let mut text = Vec::new();
-    let read = io::stdin().read_to_end(&mut text);
-    read.and_then(|_| Ok(serde_json::from_slice(&text)?))
-        .map_err(|source| Error::Launch {
-            program: PathBuf::from("-"),
-            source,
-        })
+    let read = receive_descriptors().and_then(|fds| {
+        io::stdin().read_to_end(&mut text)?;
+        Ok((serde_json::from_slice(&text)?, fds))
+    });
+    read.map_err(|source| Error::Launch {
+        program: PathBuf::from("-"),
+        source,
+    })
 }
 
-fn begin(assignment: &Assignment) -> Result<Vm, Error> {
+/// What came ahead of the assignment, if standard input is a socket.
+fn receive_descriptors() -> io::Result<Vec<OwnedFd>> {
+    let stdin = io::stdin();
+    let mode = rustix::fs::fstat(&stdin)?.st_mode;
+    if FileType::from_raw_mode(mode) != FileType::Socket {
+        return Ok(Vec::new());
+    }
+    poll::ready(&stdin, PollFlags::IN, Deadline::NEVER);
+    // A message with descriptors is never received together with what follows it.
+    match packet::try_receive::<u8>(&stdin).map_err(io::Error::other)? {
+        Some((DESCRIPTORS, fds)) => Ok(fds),
+        _ => Err(io::Error::other("no descriptors came with the assignment")),
+    }
+}
+
+fn begin(assignment: Assignment, fds: Vec<OwnedFd>) -> Result<Vm, Error> {
     let mut builder = Runtime::builder().home(&assignment.home);
     if let Some(dir) = &assignment.libexec {
         builder = builder.libexec(dir);
     }
     let runtime = builder.build()?;
-    let id: ImageRef = assignment.digest.parse()?;
-    let stored = runtime.store()?.get(&id)?;
-    let stored = stored.ok_or_else(|| Error::ImageGone(assignment.reference.clone()))?;
-    runtime
-        .image(stored, &assignment.reference)
-        .start(&assignment.config)
+    match assignment.what {
+        What::Image { reference, digest } => {
+            let id: ImageRef = digest.parse()?;
+            let stored = runtime.store()?.get(&id)?;
+            let stored = stored.ok_or_else(|| Error::ImageGone(reference.clone()))?;
+            runtime.image(stored, &reference).start(&assignment.config)
+        }
+        What::Snapshot { name } => runtime.snapshot(&name)?.start(&assignment.config),
+        What::Fork { of, pid, base } => {
+            let fork = Fork::from_reply(&Reply::Forked { pid, base }, fds);
+            let fork = fork.ok_or(Error::Client(crate::ClientError::NoStream))?;
+            fork.start(&runtime, &of, &assignment.config)
+        }
+    }
 }
 
 /// Writes the report and closes standard output, which is what the other side waits for.
@@ -212,7 +335,7 @@ fn report(report: &Report) -> io::Result<()> {
     let text = serde_json::to_vec(report)?;
     let mut stdout = io::stdout();
     stdout.write_all(&text).and_then(|()| stdout.flush())?;
-    let null = std::fs::File::options().write(true).open("/dev/null")?;
+    let null = File::options().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(null).map_err(io::Error::from)
 }
 
@@ -231,8 +354,10 @@ mod tests {
         Assignment {
             home: "/nowhere".into(),
             libexec: None,
-            reference: "busybox".into(),
-            digest: "sha256:00".into(),
+            what: What::Image {
+                reference: "busybox".into(),
+                digest: "sha256:00".into(),
+            },
             config: VmConfig::new(),
         }
     }
@@ -241,7 +366,7 @@ mod tests {
     fn the_report_of_a_failed_start_keeps_message_code_and_hint() {
         let script =
             r#"cat >/dev/null; echo '{"Failed":{"message":"no","exit_code":127,"hint":"look"}}'"#;
-        let report = launch(&launcher(script), &assignment()).unwrap();
+        let report = launch(&launcher(script), &assignment(), &[]).unwrap();
         assert!(
             matches!(report, Report::Failed { message, exit_code: 127, hint: Some(_) } if message == "no")
         );
@@ -249,16 +374,17 @@ mod tests {
 
     #[test]
     fn a_supervisor_that_dies_or_talks_nonsense_is_an_error_with_its_status() {
-        let error = launch(&launcher("exit 3"), &assignment()).unwrap_err();
+        let error = launch(&launcher("exit 3"), &assignment(), &[]).unwrap_err();
         assert!(error.to_string().contains("exit status: 3"), "{error}");
-        assert!(launch(&launcher("cat >/dev/null; echo hello"), &assignment()).is_err());
+        assert!(launch(&launcher("cat >/dev/null; echo hello"), &assignment(), &[]).is_err());
         assert!(
             launch(
                 &Launcher {
                     program: "/nonexistent".into(),
                     args: vec![]
                 },
-                &assignment()
+                &assignment(),
+                &[]
             )
             .is_err()
         );

@@ -84,6 +84,11 @@ pub use template::{Notice, SavedUsage};
 pub use time::rfc3339;
 pub use vm::{Timings, Vm};
 
+/// A name for something that was given none: `amber_otter`.
+pub fn make_up_name() -> String {
+    names::generate(0)
+}
+
 /// The release of this library; `supermachine-vmm` and the assets must be of the same.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
 

@@ -3,12 +3,14 @@
 mod image;
 mod refusal;
 mod run;
+mod snapshot;
 mod unbuilt;
 mod vm;
 
 pub use image::{Df, Images, Prune, Pull, Rmi};
 pub use refusal::{Refusal, describe};
 pub use run::{PullPolicy, Run};
+pub use snapshot::{Fork, Snapshot, SnapshotCommand, SnapshotLs};
 pub use vm::{Exec, Kill, Logs, Ps, Rm, Stop, Wait};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -54,6 +56,10 @@ pub enum Command {
     Wait(Wait),
     /// Remove VMs that have ended, with their logs and disks
     Rm(Rm),
+    /// Copy a running VM, memory and disk and all, and print the names of the copies
+    Fork(Fork),
+    /// Write running VMs down, to go on from there any number of times
+    Snapshot(Snapshot),
     /// Fetch an image into the store
     Pull(Pull),
     /// List the images of the store

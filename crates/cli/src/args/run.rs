@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(
     args_override_self = true,
-    override_usage = "supermachine run [OPTIONS] IMAGE [COMMAND...]",
+    override_usage = "supermachine run [OPTIONS] IMAGE [COMMAND...]\n       supermachine run [OPTIONS] --snapshot SNAPSHOT [COMMAND...]",
     disable_help_flag = true,
     after_help = "IMAGE is a name as Docker resolves it (alpine, ghcr.io/org/app:1.2, name@sha256:...), \
                   oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or rootfs:DIR."
@@ -100,13 +100,23 @@ pub struct Run {
     #[arg(long)]
     pub keep_on_failure: bool,
 
+    /// Go on from this snapshot instead of starting an image; COMMAND runs beside its workload
+    #[arg(
+        long,
+        value_name = "SNAPSHOT",
+        conflicts_with_all = [
+            "entrypoint", "memory", "cpus", "disk_size", "platform", "timeout", "cold_boot", "keep_on_failure",
+        ]
+    )]
+    pub snapshot: Option<String>,
+
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
 
     /// The image, then the words that replace its command
     #[arg(
-        required = true,
+        required_unless_present = "snapshot",
         trailing_var_arg = true,
         value_name = "IMAGE",
         hide = true

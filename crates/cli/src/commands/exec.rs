@@ -3,44 +3,72 @@
 use super::each::naming;
 use super::process::{Streams, attend};
 use crate::args;
-use crate::environment;
+use crate::environment::{self, Variable};
 use crate::signals::Relay;
 use crate::streams::Readers;
 use anyhow::Context;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use supermachine::{Child, ExecStdin, Runtime};
+use supermachine::{Child, ExecStdin, Runtime, Vm};
+
+/// What is run in a VM, and as whom.
+pub struct Process {
+    pub command: Vec<OsString>,
+    pub variables: Vec<Variable>,
+    pub user: Option<OsString>,
+    pub workdir: Option<OsString>,
+    pub stdin: ExecStdin,
+}
 
 /// Runs a process in a running VM and stays with it.
 pub fn carry_out(mut args: args::Exec) -> anyhow::Result<u8> {
     let command = args.name_and_command.split_off(1);
     let name = args.name_and_command.pop().unwrap_or_default();
-    let variables = environment::gather(&[], &args.env, &|name| std::env::var_os(name))?;
+    let process = Process {
+        command,
+        variables: environment::gather(&[], &args.env, &|name| std::env::var_os(name))?,
+        user: args.user,
+        workdir: args.workdir,
+        stdin: stdin(args.interactive),
+    };
     let name = name.to_string_lossy();
     let vm = naming(&name, Runtime::new()?.open_vm(&name).map_err(Into::into))?;
     let relay = Relay::start().context("cannot receive signals")?;
+    process.attended(&vm, &relay)
+}
 
-    let mut process = vm.exec_builder().argv(command);
-    for (name, value) in variables {
-        process = process.env(name, value);
+/// Of a process that may be interactive.
+pub fn stdin(interactive: bool) -> ExecStdin {
+    if interactive {
+        ExecStdin::Stream
+    } else {
+        ExecStdin::Null
     }
-    if let Some(user) = args.user.filter(|user| !user.as_bytes().is_empty()) {
-        process = process.user(user);
+}
+
+impl Process {
+    /// Runs it and stays with it.
+    pub fn attended(self, vm: &Vm, relay: &Relay) -> anyhow::Result<u8> {
+        let mut process = vm.exec_builder().argv(self.command).stdin(self.stdin);
+        for (name, value) in self.variables {
+            process = process.env(name, value);
+        }
+        if let Some(user) = self.user.filter(|user| !user.as_bytes().is_empty()) {
+            process = process.user(user);
+        }
+        if let Some(dir) = self.workdir.filter(|dir| !dir.as_bytes().is_empty()) {
+            process = process.cwd(dir);
+        }
+        let mut child = process.spawn()?;
+        let output = Readers {
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+        };
+        let streams = Streams {
+            stdin: child.stdin.take(),
+            output,
+        };
+        attend(&Arc::new(child), streams, relay, Child::wait)
     }
-    if let Some(dir) = args.workdir.filter(|dir| !dir.as_bytes().is_empty()) {
-        process = process.cwd(dir);
-    }
-    if args.interactive {
-        process = process.stdin(ExecStdin::Stream);
-    }
-    let mut child = process.spawn()?;
-    let output = Readers {
-        stdout: child.stdout.take(),
-        stderr: child.stderr.take(),
-    };
-    let streams = Streams {
-        stdin: child.stdin.take(),
-        output,
-    };
-    attend(&Arc::new(child), streams, &relay, Child::wait)
 }

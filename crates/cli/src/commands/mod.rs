@@ -4,6 +4,7 @@ mod df;
 mod doctor;
 mod each;
 mod exec;
+mod fork;
 mod image;
 mod images;
 mod kill;
@@ -16,6 +17,7 @@ mod rm;
 mod rmi;
 mod run;
 mod setup;
+mod snapshot;
 mod stop;
 mod supervise;
 mod version;
@@ -42,6 +44,8 @@ pub fn carry_out(command: Command) -> anyhow::Result<u8> {
         Command::Kill(args) => kill::carry_out(&args),
         Command::Wait(args) => wait::carry_out(&args),
         Command::Rm(args) => rm::carry_out(&args),
+        Command::Fork(args) => fork::carry_out(&args),
+        Command::Snapshot(args) => snapshot::carry_out(&args),
         Command::Pull(args) => pull::carry_out(&args),
         Command::Images(args) => images::carry_out(&args),
         Command::Rmi(args) => rmi::carry_out(&args),

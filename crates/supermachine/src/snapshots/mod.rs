@@ -46,6 +46,10 @@ impl Snapshot {
         &self.saved.manifest.name
     }
 
+    pub(crate) const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// What is known about it.
     pub fn info(&self) -> SnapshotInfo {
         SnapshotInfo::of(self.runtime.state(), &self.saved)

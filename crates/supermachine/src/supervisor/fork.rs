@@ -11,7 +11,6 @@ use crate::vmm::VmmError;
 use proto::session::Freeze;
 use proto::supervisor::Reply;
 use rustix::net::SocketType;
-use rustix::process::{Signal, pidfd_send_signal};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 

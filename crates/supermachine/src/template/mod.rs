@@ -19,7 +19,7 @@ use crate::assets::Assets;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::home::Home;
-use crate::saved::{MANIFEST, Saved, SavedError, ShelfLock};
+use crate::saved::{MANIFEST, Saved, ShelfLock};
 use crate::vmm::{SavedFiles, VmmError};
 use proto::control::Step;
 use std::fs::File;

@@ -1,6 +1,7 @@
 //! `run`
 
 mod plan;
+mod resume;
 
 use super::image;
 use super::process::{Streams, attend};
@@ -16,7 +17,10 @@ use supermachine::detached::{self, Launcher};
 use supermachine::{Image, Runtime, Vm, VmConfig};
 
 /// Fetches the image if need be, starts a VM, and stays with it unless it is detached.
-pub fn carry_out(args: args::Run) -> anyhow::Result<u8> {
+pub fn carry_out(mut args: args::Run) -> anyhow::Result<u8> {
+    if let Some(name) = args.snapshot.take() {
+        return resume::carry_out(&name, args);
+    }
     let plan = Plan::resolve(args)?;
     let runtime = super::runtime()?;
     let relay = Relay::start().context("cannot receive signals")?;
@@ -25,18 +29,12 @@ pub fn carry_out(args: args::Run) -> anyhow::Result<u8> {
     };
     relay.remembers();
     match plan.mode {
-        Mode::Foreground => foreground(&runtime, &image, &plan.config, &relay),
+        Mode::Foreground => foreground(&runtime, image.start(&plan.config)?, &relay),
         Mode::Detached => background(&runtime, &image, &plan.config, &relay),
     }
 }
 
-fn foreground(
-    runtime: &Runtime,
-    image: &Image,
-    config: &VmConfig,
-    relay: &Relay,
-) -> anyhow::Result<u8> {
-    let mut vm = image.start(config)?;
+fn foreground(runtime: &Runtime, mut vm: Vm, relay: &Relay) -> anyhow::Result<u8> {
     tell_start(runtime, &vm);
     if let Some(code) = relay.interrupted() {
         vm.kill()?;
@@ -86,18 +84,22 @@ fn background(
     if config.boots_from_template() {
         runtime.prepare(config)?;
     }
-    // Not the path of the program: it may be replaced while we run, by an upgrade.
-    let launcher = Launcher {
-        program: "/proc/self/exe".into(),
-        args: vec!["supervise".into()],
-    };
-    let vm = detached::start(image, config, &launcher)?;
+    let vm = detached::start(image, config, &launcher())?;
     tell_start(runtime, &vm);
     if let Some(code) = relay.interrupted() {
         runtime.kill_and_remove_vm(vm.id())?;
         return Ok(code);
     }
     stdout::line(vm.name()).map(|()| exit_code::SUCCESS)
+}
+
+/// How a supervisor of its own is started. Not by the path of the program: it may be replaced while we run, by an
+/// upgrade.
+pub fn launcher() -> Launcher {
+    Launcher {
+        program: "/proc/self/exe".into(),
+        args: vec!["supervise".into()],
+    }
 }
 
 fn tell_start(runtime: &Runtime, vm: &Vm) {

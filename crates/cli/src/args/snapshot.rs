@@ -1,0 +1,75 @@
+//! Commands about copies of running VMs.
+
+use super::Json;
+use clap::{Args, Subcommand};
+
+/// `snapshot`
+#[derive(Debug, Args)]
+pub struct Snapshot {
+    #[command(subcommand)]
+    pub command: SnapshotCommand,
+}
+
+/// What is done with snapshots.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Write a running VM down; it goes on
+    Create(SnapshotCreate),
+    /// List snapshots
+    Ls(SnapshotLs),
+    /// Print what is known about a snapshot, as JSON
+    Inspect(SnapshotNames),
+    /// Remove snapshots
+    Rm(SnapshotNames),
+    /// Read snapshots and compare them with what was written
+    Verify(SnapshotNames),
+}
+
+/// `snapshot create`
+#[derive(Debug, Args)]
+pub struct SnapshotCreate {
+    /// Name of the snapshot; one is made up otherwise
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// The VM
+    #[arg(value_name = "VM")]
+    pub vm: String,
+}
+
+/// `snapshot ls`
+#[derive(Debug, Args)]
+pub struct SnapshotLs {
+    /// Names only
+    #[arg(short, long, conflicts_with = "json")]
+    pub quiet: bool,
+
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// Commands for one or several snapshots.
+#[derive(Debug, Args)]
+pub struct SnapshotNames {
+    /// The snapshots
+    #[arg(required = true, value_name = "SNAPSHOT")]
+    pub names: Vec<String>,
+}
+
+/// `fork`
+#[derive(Debug, Args)]
+pub struct Fork {
+    /// How many copies
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "COUNT",
+        default_value = "1",
+        allow_negative_numbers = true
+    )]
+    pub count: String,
+
+    /// The VM
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
