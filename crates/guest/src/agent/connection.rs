@@ -182,6 +182,19 @@ mod tests {
     }
 
     #[test]
+    fn nobody_takes_everything() {
+        let mut connection = Connection::to_nobody();
+        for _ in 0..MAX_WAITING {
+            connection.queue(&Event::StdinClosed).unwrap();
+        }
+        let mut frame = vec![0; HEADER_LEN + 30_000];
+        connection.send_data(Kind::Stdout, &mut frame).unwrap();
+        connection.flush().unwrap();
+        assert!(connection.is_flushed());
+        assert_eq!(connection.receive(&mut [0; 8]), Ok(Received::Nothing));
+    }
+
+    #[test]
     fn a_closed_connection_is_lost() {
         let (ours, theirs) = socket::pair().unwrap();
         let mut connection = Connection::new(ours);

@@ -85,4 +85,18 @@ mod tests {
         assert_eq!(schedule.next_expired(later(9)), Some(id(3)));
         assert_eq!(schedule.first_deadline(), None);
     }
+
+    #[test]
+    fn deadlines_that_are_put_off_keep_their_order_and_can_be_taken_back() {
+        let now = Instant::now();
+        let later = |n| now + Duration::from_secs(n);
+        let mut schedule = Schedule::default();
+        schedule.add_deadline(later(1), id(1));
+        schedule.add_deadline(later(2), id(2));
+        schedule.postpone(Duration::from_secs(10));
+        assert_eq!(schedule.next_expired(later(10)), None);
+        schedule.remove_deadline(later(12), id(2));
+        assert_eq!(schedule.next_expired(later(12)), Some(id(1)));
+        assert_eq!(schedule.next_expired(later(99)), None);
+    }
 }

@@ -91,4 +91,14 @@ mod tests {
         assert!(sessions.remove(first).is_none());
         assert!(sessions.get(second).is_some());
     }
+
+    #[test]
+    fn only_open_sessions_are_listed() {
+        let mut sessions = Sessions::default();
+        let ids: Vec<_> = (0..3).map(|_| sessions.insert(session())).collect();
+        sessions.remove(ids[1]);
+        assert_eq!(sessions.ids(), [ids[0], ids[2]]);
+        let again = sessions.insert(session());
+        assert_eq!(sessions.ids(), [ids[0], again, ids[2]]);
+    }
 }

@@ -164,6 +164,85 @@ fn run(script: &str, input: Vec<u8>, sizes: &[usize]) -> Host {
     unreachable!("sizes are repeated for ever")
 }
 
+/// Lets a session and its process get on until it is over.
+fn finish(session: &mut Session, mut child: Option<process::Pid>, mut meanwhile: impl FnMut()) {
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        meanwhile();
+        for part in [Part::Connection, Part::Stdin, Part::Stdout, Part::Stderr] {
+            session.notice(part, false);
+        }
+        match session.turn(&mut buffer) {
+            Turn::Done => return,
+            Turn::Lost => panic!("the session was cut off"),
+            _ => {}
+        }
+        if let Some(status) = child.and_then(process::status_if_ended) {
+            child = None;
+            let ended = Ended {
+                status: exit_of(status),
+                max_rss_kib: 0,
+            };
+            session.running().unwrap().end(ended, || false);
+        }
+    }
+}
+
+/// A session with a running script, and its host.
+fn open(script: &str) -> (Session, process::Pid, OwnedFd) {
+    signal::block().unwrap();
+    let (ours, theirs) = socket::pair().unwrap();
+    fd::set_nonblocking(&ours).unwrap();
+    fd::set_nonblocking(&theirs).unwrap();
+    let mut session = Session::new(ours);
+    let child = start(&mut session, shell(script));
+    (session, child, theirs)
+}
+
+#[test]
+fn a_process_without_a_host_runs_on_whatever_it_writes() {
+    let script = "cat; yes x | head -c 3000000; yes x | head -c 3000000 >&2; exit 3";
+    let (mut session, child, host) = open(script);
+    // No host pays for its output or closes its input: it waits.
+    session.detach();
+    drop(host);
+    finish(&mut session, Some(child), || ());
+    let exit = session.running().unwrap().finished().unwrap();
+    assert_eq!(exit.status, ExitStatus::Code(3));
+}
+
+#[test]
+fn another_host_gets_what_comes_from_now_on_with_a_full_window() {
+    let script = "yes x | head -c 300000; cat; yes y | head -c 300000; exit 4";
+    let (mut session, child, old) = open(script);
+    let mut buffer = vec![0; 1 << 17];
+    // The old host takes what its credit allows and goes.
+    let (mut taken, mut decoder) = (0, Decoder::new());
+    while taken < WINDOW as usize {
+        session.notice(Part::Stdout, false);
+        session.turn(&mut buffer);
+        let count = socket::receive(&old, &mut buffer).unwrap_or(0);
+        decoder.push(&buffer[..count]);
+        while let Some((Kind::Stdout, payload)) = decoder.next_frame().unwrap() {
+            taken += payload.len();
+        }
+    }
+    drop(old);
+    let (ours, theirs) = socket::pair().unwrap();
+    fd::set_nonblocking(&ours).unwrap();
+    fd::set_nonblocking(&theirs).unwrap();
+    session.adopt(Session::new(ours));
+    let mut new = Host::new(theirs, Vec::new());
+    new.request(shell("nothing: it is the request that made it the host"));
+    finish(&mut session, Some(child), || new.exchange(1 << 16));
+    new.exchange(1 << 16);
+    let output = &new.output[0];
+    let end = output.iter().position(|&byte| byte == b'y').unwrap();
+    assert_eq!(end, 300_000 - WINDOW as usize);
+    assert_eq!(output.len() - end, 300_000);
+    assert_eq!(new.exit.unwrap().status, ExitStatus::Code(4));
+}
+
 fn numbered(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n % 251) as u8).collect()
 }
