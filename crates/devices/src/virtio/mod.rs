@@ -1,5 +1,6 @@
 //! Virtio devices (virtio 1.2) behind the memory-mapped transport.
 
+pub mod balloon;
 pub mod blk;
 pub mod buffers;
 pub mod device;

@@ -2,8 +2,9 @@
 
 use super::buffers::Buffers;
 use crate::GuestMemory;
+use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueState, QueueT};
-use vm_memory::{GuestMemory as _, Permissions};
+use vm_memory::{GuestAddress, GuestMemory as _, Permissions};
 
 /// Descriptors one chain may have. A driver never needs more than its queue is long, but a table of
 /// indirect descriptors could name 65,535.
@@ -29,6 +30,15 @@ pub enum Taken<'m> {
     Malformed(u16),
 }
 
+/// What [`Ring::take_report`] found.
+#[derive(Debug)]
+pub struct Report {
+    /// What [`Ring::answer`] wants to know. It must be answered.
+    pub head: u16,
+    /// The places the device may write, in the guest's terms. None of a chain that makes no sense.
+    pub ranges: Vec<(GuestAddress, u64)>,
+}
+
 /// One queue of an activated device.
 #[derive(Debug)]
 pub struct Ring {
@@ -52,13 +62,7 @@ impl Ring {
     /// A driver that claims more chains than the queue holds has lost track of it: nothing is taken from
     /// that queue again.
     pub fn take<'m>(&mut self, memory: &'m GuestMemory) -> Option<Taken<'m>> {
-        let descriptors = match self.queue.iter(memory) {
-            Ok(mut chains) => chains.next()?,
-            Err(_) => {
-                self.broken = true;
-                return None;
-            }
-        };
+        let descriptors = self.next_chain(memory)?;
         let head = descriptors.head_index();
         Some(match gather(descriptors, memory) {
             Some((readable, writable)) => Taken::Chain(Chain {
@@ -68,6 +72,28 @@ impl Ring {
             }),
             None => Taken::Malformed(head),
         })
+    }
+
+    /// The same for a chain that is about memory and not about what is in it.
+    pub fn take_report(&mut self, memory: &GuestMemory) -> Option<Report> {
+        let descriptors = self.next_chain(memory)?;
+        Some(Report {
+            head: descriptors.head_index(),
+            ranges: gather_ranges(descriptors, memory).unwrap_or_default(),
+        })
+    }
+
+    fn next_chain<'m>(
+        &mut self,
+        memory: &'m GuestMemory,
+    ) -> Option<DescriptorChain<&'m GuestMemory>> {
+        match self.queue.iter(memory) {
+            Ok(mut chains) => chains.next(),
+            Err(_) => {
+                self.broken = true;
+                None
+            }
+        }
     }
 
     /// Where the queue stands. Between turns that is all there is to know: what was answered was signaled, and a
@@ -119,27 +145,59 @@ fn gather<'m>(
     memory: &'m GuestMemory,
 ) -> Option<(Buffers<'m>, Buffers<'m>)> {
     let (mut readable, mut writable) = (Buffers::default(), Buffers::default());
-    // The iterator stops without a word where the chain cannot be followed; an empty chain is one whose
-    // first descriptor does not exist.
-    let mut has_end = false;
-    for (index, descriptor) in descriptors.enumerate() {
-        has_end = !descriptor.has_next();
+    walk(descriptors, |descriptor| {
         let (buffers, access) = match descriptor.is_write_only() {
             true => (&mut writable, Permissions::Write),
             false if writable.is_empty() => (&mut readable, Permissions::Read),
             false => return None,
         };
-        if index == MAX_DESCRIPTORS {
-            return None;
-        }
         for slice in memory
             .get_slices(descriptor.addr(), descriptor.len() as usize, access)
             .ok()?
         {
             buffers.push(slice.ok()?);
         }
+        Some(())
+    })?;
+    Some((readable, writable))
+}
+
+/// Looks up where a chain's writable buffers are. `None` for a chain that leaves guest memory, has too many
+/// descriptors, or no end.
+fn gather_ranges(
+    descriptors: DescriptorChain<&GuestMemory>,
+    memory: &GuestMemory,
+) -> Option<Vec<(GuestAddress, u64)>> {
+    let mut ranges = Vec::new();
+    walk(descriptors, |descriptor| {
+        let (start, length) = (descriptor.addr(), descriptor.len());
+        if descriptor.is_write_only() && length > 0 {
+            memory
+                .check_range(start, length as usize, Permissions::Write)
+                .then(|| ranges.push((start, length.into())))?;
+        }
+        Some(())
+    })?;
+    Some(ranges)
+}
+
+/// Shows the descriptors of a chain one by one. `None` if there are too many or there is no end to them, or if
+/// `visit` says so.
+fn walk(
+    descriptors: DescriptorChain<&GuestMemory>,
+    mut visit: impl FnMut(&Descriptor) -> Option<()>,
+) -> Option<()> {
+    // The iterator stops without a word where the chain cannot be followed; an empty chain is one whose
+    // first descriptor does not exist.
+    let mut has_end = false;
+    for (index, descriptor) in descriptors.enumerate() {
+        if index == MAX_DESCRIPTORS {
+            return None;
+        }
+        has_end = !descriptor.has_next();
+        visit(&descriptor)?;
     }
-    has_end.then_some((readable, writable))
+    has_end.then_some(())
 }
 
 #[cfg(test)]
