@@ -3,12 +3,14 @@
 
 use super::state::{QueueWords, TransportState};
 use crate::virtio::VirtioDevice;
+use crate::virtio::balloon::{Balloon, Reclaim};
 use crate::virtio::blk::{Block, FileDisk};
 use crate::virtio::board::{decode, encode};
 use crate::virtio::rng::Rng;
 use crate::virtio::vsock::{Ports, StrayReset, Vsock, VsockState};
 use std::io::Empty;
 use std::os::unix::net::UnixStream;
+use vm_memory::GuestAddress;
 
 fn transport<S>(device: S) -> TransportState<S> {
     TransportState {
@@ -50,13 +52,20 @@ fn expected(own: &[u8]) -> Vec<u8> {
     [&TRANSPORT[..], own].concat()
 }
 
+struct Nowhere;
+
+impl Reclaim for Nowhere {
+    fn release(&self, _: GuestAddress, _: u64) {}
+}
+
 #[test]
-fn a_disk_and_an_entropy_device() {
+fn devices_without_a_part_of_their_own() {
     let state = transport(());
     assert_eq!(encode(&state), expected(&[]));
     assert_eq!(decode::<TransportState<()>>(&expected(&[])), state);
     assert_eq!(<Block<FileDisk> as VirtioDevice>::STATE_VERSION, 1);
     assert_eq!(<Rng<Empty> as VirtioDevice>::STATE_VERSION, 1);
+    assert_eq!(<Balloon<Nowhere> as VirtioDevice>::STATE_VERSION, 1);
 }
 
 #[test]

@@ -14,6 +14,8 @@ mod restore;
 mod state;
 
 #[cfg(test)]
+mod damaged;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod restore_tests;
