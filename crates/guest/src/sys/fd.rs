@@ -50,6 +50,14 @@ pub fn create(path: &CStr, mode: libc::mode_t) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// A file in memory that has no name and goes with its descriptor.
+pub fn memory_file(name: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: `name` is a C string, for people who look into /proc.
+    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    // SAFETY: the kernel just gave us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Makes reads and writes return instead of wait.
 pub fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     // SAFETY: F_SETFL takes an integer and touches no memory of ours. A pipe end has no other status

@@ -53,11 +53,20 @@ pub fn set_umask(mask: libc::mode_t) {
 
 /// Bytes of memory the kernel has to give.
 pub fn memory() -> io::Result<u64> {
+    info().map(|info| info.totalram * u64::from(info.mem_unit))
+}
+
+/// Bytes of memory that nobody uses.
+pub fn free_memory() -> io::Result<u64> {
+    info().map(|info| info.freeram * u64::from(info.mem_unit))
+}
+
+fn info() -> io::Result<libc::sysinfo> {
     // SAFETY: sysinfo is integers only.
     let mut info: libc::sysinfo = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel writes one sysinfo.
     check(unsafe { libc::sysinfo(&raw mut info) })?;
-    Ok(info.totalram * u64::from(info.mem_unit))
+    Ok(info)
 }
 
 /// Writes every file system's pending data out.
