@@ -4,6 +4,7 @@
 mod boot_id;
 mod disk;
 mod etc;
+mod hosts;
 mod identity;
 mod root;
 
