@@ -57,9 +57,11 @@ impl Frost {
         self.requests.iter().any(|(other, _)| *other == id)
     }
 
-    fn has_put_off_shutdown(&self) -> bool {
-        let is_shutdown = |body: &RequestBody| matches!(body, RequestBody::Shutdown { .. });
-        self.requests.iter().any(|(_, body)| is_shutdown(body))
+    /// Sessions that want the machine to end.
+    fn put_off_shutdowns(&self) -> Vec<SessionId> {
+        let wanted =
+            |(id, body): &(_, _)| matches!(body, RequestBody::Shutdown { .. }).then_some(*id);
+        self.requests.iter().filter_map(wanted).collect()
     }
 }
 
@@ -175,10 +177,22 @@ impl Agent {
             return self.thaw().map_err(|failure| failure.context);
         }
         frost.session = None;
-        if frost.has_put_off_shutdown() {
-            self.stopping = Stopping::Now;
-        }
+        self.end_if_nobody_can_thaw();
         Ok(())
+    }
+
+    /// An end of the machine is not put off when nobody is left who could thaw it: the workload is killed as it stands,
+    /// because what it would do to shut down it would do under its old identity. But a wish whose host is gone as well
+    /// is one of the old life, found in a copy.
+    fn end_if_nobody_can_thaw(&mut self) {
+        let Some(frost) = self.frost.as_ref().filter(|it| it.session.is_none()) else {
+            return;
+        };
+        for id in frost.put_off_shutdowns() {
+            if self.sessions.get(id).is_some_and(|it| !it.is_hung_up()) {
+                self.stopping = Stopping::Now;
+            }
+        }
     }
 
     fn is_frozen_for(&self, id: SessionId) -> bool {
@@ -195,16 +209,13 @@ impl Agent {
         frost.has_put_off_request(id) || self.sessions.get(id).is_some_and(|s| s.has_process())
     }
 
-    /// Keeps a request for later. An end of the machine that nobody else can bring about is not put off: the workload
-    /// is killed as it stands, because what it would do to shut down it would do under its old identity.
+    /// Keeps a request for later.
     pub(super) fn put_off_request(&mut self, id: SessionId, body: RequestBody) {
         let Some(frost) = &mut self.frost else {
             return;
         };
         frost.requests.push((id, body));
-        if frost.session.is_none() && frost.has_put_off_shutdown() {
-            self.stopping = Stopping::Now;
-        }
+        self.end_if_nobody_can_thaw();
     }
 
     /// Lets the workload go on, and everything that was put off happen.

@@ -5,7 +5,7 @@ use super::connection::{Connection, Lost, Received};
 use super::running::Running;
 use super::token::Part;
 use crate::failure::failure;
-use crate::sys::signal;
+use crate::sys::{signal, socket};
 use proto::frame::{Decoder, Kind};
 use proto::session::{
     Control, Event, Failure, FailureKind, OutputStream, Request, RequestBody, VERSION,
@@ -151,6 +151,11 @@ impl Session {
     /// Whether the last thing has been queued.
     pub const fn is_ending(&self) -> bool {
         self.ending
+    }
+
+    /// Whether the host has closed the connection, which may hold more to be read nevertheless.
+    pub fn is_hung_up(&self) -> bool {
+        self.socket().is_some_and(socket::is_hung_up)
     }
 
     /// Says that nothing more comes, but stays open until the host closes.
@@ -312,7 +317,7 @@ fn breach(what: &str) -> Breach {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::{fd::set_nonblocking, socket};
+    use crate::sys::fd::set_nonblocking;
     use proptest::prelude::*;
     use proto::frame::Header;
 

@@ -230,6 +230,18 @@ pub fn is_readable(fd: &impl AsFd) -> bool {
     wait_for_either(fd, fd, 0).is_ok_and(|(readable, _)| readable)
 }
 
+/// Whether the other side has closed the connection or is gone.
+pub fn is_hung_up(socket: &OwnedFd) -> bool {
+    let mut look = libc::pollfd {
+        fd: raw(socket),
+        events: libc::POLLRDHUP,
+        revents: 0,
+    };
+    // SAFETY: the kernel reads and writes one entry.
+    let count = unsafe { libc::poll(&raw mut look, 1, 0) };
+    count > 0
+}
+
 /// Waits until one of two descriptors is readable, at most this many milliseconds (negative: for ever).
 pub fn wait_for_either(
     first: &impl AsFd,
@@ -253,6 +265,15 @@ pub fn wait_for_either(
 mod tests {
     use super::*;
     use crate::sys::fd;
+
+    #[test]
+    fn a_closed_connection_is_hung_up_even_if_there_is_more_to_read() {
+        let (ours, theirs) = pair().unwrap();
+        send(&theirs, b"last").unwrap();
+        assert!(!is_hung_up(&ours));
+        drop(theirs);
+        assert!(is_hung_up(&ours));
+    }
 
     #[test]
     fn descriptors_ride_along_with_their_message() {
