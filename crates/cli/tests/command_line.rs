@@ -75,7 +75,11 @@ fn a_wrong_command_line_is_125_and_one_line_with_a_hint() {
         "kill -s NOSUCH web",
         "stop -t never web",
         "attach web",
-        "snapshot ls",
+        "snapshot",
+        "snapshot export web",
+        "snapshot create",
+        "fork -n 0 web",
+        "run --snapshot s --memory 1G",
     ] {
         let told = home.fails(line, 125);
         assert!(told.lines().count() <= 2, "{line}: {told}");

@@ -106,9 +106,13 @@ fn words_to_come_are_refused_as_such() {
     supermachine: attach is not built yet
     hint: see supermachine --help
     ");
-    insta::assert_snapshot!(refused("snapshot create web"), @"
-    supermachine: snapshot is not built yet
-    hint: see supermachine --help
+    insta::assert_snapshot!(refused("snapshot export web"), @"
+    supermachine: snapshot: export is not built yet
+    hint: see supermachine snapshot --help
+    ");
+    insta::assert_snapshot!(refused("snapshot"), @"
+    supermachine: snapshot: no command given
+    hint: see supermachine snapshot --help
     ");
     for line in [
         "attach",
@@ -124,8 +128,6 @@ fn words_to_come_are_refused_as_such() {
         "load",
         "build",
         "warm",
-        "snapshot",
-        "fork",
         "completion",
     ] {
         assert!(
@@ -146,8 +148,6 @@ fn words_to_come_are_refused_as_such() {
         "--publish",
         "--egress",
         "--secret",
-        "--snapshot",
-        "--cold-boot",
     ] {
         for line in [
             format!("run {flag} alpine"),
@@ -216,23 +216,25 @@ fn the_first_screen_is_frozen() {
     Usage: supermachine [OPTIONS] <COMMAND>
 
     Commands:
-      run      Run a command of an image in a new VM
-      exec     Run a command in a running VM
-      ps       List VMs
-      logs     Print what a VM's workload wrote
-      stop     Ask workloads to end, and kill those that do not
-      kill     Send a signal to workloads, KILL unless told otherwise
-      wait     Wait until workloads have ended and print their exit codes
-      rm       Remove VMs that have ended, with their logs and disks
-      pull     Fetch an image into the store
-      images   List the images of the store
-      rmi      Remove images from the store
-      prune    Remove what no image and no VM needs
-      df       Show what takes up space
-      setup    Install the VMM and guest kernels for programs that embed the library
-      doctor   Check whether this host can run VMs
-      version  Print the release
-      help     Print this message or the help of the given subcommand(s)
+      run       Run a command of an image in a new VM
+      exec      Run a command in a running VM
+      ps        List VMs
+      logs      Print what a VM's workload wrote
+      stop      Ask workloads to end, and kill those that do not
+      kill      Send a signal to workloads, KILL unless told otherwise
+      wait      Wait until workloads have ended and print their exit codes
+      rm        Remove VMs that have ended, with their logs and disks
+      fork      Copy a running VM, memory and disk and all, and print the names of the copies
+      snapshot  Write running VMs down, to go on from there any number of times
+      pull      Fetch an image into the store
+      images    List the images of the store
+      rmi       Remove images from the store
+      prune     Remove what no image and no VM needs
+      df        Show what takes up space
+      setup     Install the VMM and guest kernels for programs that embed the library
+      doctor    Check whether this host can run VMs
+      version   Print the release
+      help      Print this message or the help of the given subcommand(s)
 
     Options:
           --debug    Tell what is done, on standard error, and where the logs of the VMM are
@@ -247,6 +249,7 @@ fn the_screen_of_run_is_frozen() {
     Run a command of an image in a new VM
 
     Usage: supermachine run [OPTIONS] IMAGE [COMMAND...]
+           supermachine run [OPTIONS] --snapshot SNAPSHOT [COMMAND...]
 
     Options:
       -i, --interactive           Keep standard input open and pass it on
@@ -269,6 +272,11 @@ fn the_screen_of_run_is_frozen() {
                                   124
           --init[=<BOOL>]         Run the workload under a small init; --init=false makes it PID 1
                                   [default: true]
+          --cold-boot             Boot a kernel instead of restoring a template
+          --keep-on-failure       Keep the VM for `exec` until it is stopped when its workload cannot be
+                                  started
+          --snapshot <SNAPSHOT>   Go on from this snapshot instead of starting an image; COMMAND runs
+                                  beside its workload
           --help                  Print help
           --debug                 Tell what is done, on standard error, and where the logs of the VMM
                                   are

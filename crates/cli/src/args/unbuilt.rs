@@ -8,6 +8,8 @@ const COMMANDS: &[&str] = &[
     "completion",
     "cp",
     "create",
+    "export",
+    "import",
     "inspect",
     "load",
     "login",

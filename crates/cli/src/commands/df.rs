@@ -167,6 +167,8 @@ mod tests {
         unfinished           0B       0B
         vms          2       123kB    0B
         kernels              20.0MB   0B
+        templates    2       40.0MB   20.0MB
+        snapshots    0       0B       0B
         ");
         insta::assert_snapshot!(json::render(&example()).unwrap(), @r#"
         [
@@ -198,6 +200,18 @@ mod tests {
             "type": "kernels",
             "count": null,
             "bytes": 20000000,
+            "reclaimable": 0
+          },
+          {
+            "type": "templates",
+            "count": 2,
+            "bytes": 40000000,
+            "reclaimable": 20000000
+          },
+          {
+            "type": "snapshots",
+            "count": 0,
+            "bytes": 0,
             "reclaimable": 0
           }
         ]

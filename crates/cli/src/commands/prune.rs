@@ -11,6 +11,8 @@ use supermachine::images::{PruneScope, Reclaimed};
 pub fn carry_out(args: &args::Prune) -> anyhow::Result<u8> {
     let runtime = Runtime::new()?;
     let store = runtime.store()?;
+    // As long as they are held, the store keeps them.
+    let _needed = runtime.images_of_snapshots()?;
     let mut reclaimed = store
         .prune(PruneScope::Dangling)
         .map_err(supermachine::Error::from)?;
@@ -83,6 +85,7 @@ mod tests {
           "layers": 3,
           "roots": 1,
           "unfinished": 2,
+          "templates": 1,
           "bytes": 12345678
         }
         "#);

@@ -6,6 +6,8 @@ mod crashes;
 mod people;
 mod programs;
 mod run;
+mod snapshots;
 mod sources;
 mod standard_kernel;
 mod streams;
+mod templates;

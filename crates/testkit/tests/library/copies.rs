@@ -1,0 +1,113 @@
+//! Snapshots and forks through the library.
+
+use crate::{idle_vm, image, runtime, shell};
+use std::io::Read;
+use supermachine::{
+    BootMode, Error, ExitStatus, MainOutput, OnFailure, SavedError, SessionError, Vm, VmConfig,
+};
+use testkit::Home;
+
+fn say(vm: &Vm, script: &str) -> String {
+    String::from_utf8(vm.exec(["sh", "-c", script]).unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_snapshot_goes_on_under_its_own_name_with_its_own_output() {
+    let home = Home::new();
+    let script = "mkfifo /go; read x < /go; echo went; exit 3";
+    let vm = shell(&home, VmConfig::new().name("first"), script);
+    say(&vm, "until [ -p /go ]; do usleep 1000; done");
+    let snapshot = vm.snapshot("s1").unwrap();
+    assert_eq!(snapshot.info().base.as_deref(), Some("template"));
+    let config = VmConfig::new().name("second").output(MainOutput::Stream);
+    let mut copy = snapshot.start(&config).unwrap();
+    let mut stdout = copy.take_stdout().unwrap();
+    assert_eq!(say(&copy, "hostname; echo $HOSTNAME").lines().count(), 2);
+    say(&copy, "echo x > /go");
+    assert_eq!(copy.wait().unwrap().status, ExitStatus::Code(3));
+    let mut text = String::new();
+    stdout.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "went\n");
+    assert_eq!(say(&vm, "echo first"), "first\n");
+    drop((copy, vm));
+    assert!(matches!(
+        snapshot.start(&VmConfig::new().name("first")).map(drop),
+        Ok(())
+    ));
+    runtime(&home).remove_snapshot("s1").unwrap();
+    assert_eq!(runtime(&home).snapshots().unwrap(), []);
+    home.assert_nothing_left();
+}
+
+#[test]
+fn vms_without_a_workload_can_be_copied_too() {
+    let home = Home::new();
+    let vm = idle_vm(&home);
+    say(&vm, "echo kept > /file; echo kept > /dev/shm/file");
+    let kids = vm.fork(4).unwrap();
+    for kid in &kids {
+        assert_eq!(say(kid, "cat /file /dev/shm/file"), "kept\nkept\n");
+        assert_ne!(say(kid, "hostname"), say(&vm, "hostname"));
+    }
+    let snapshot = kids[0].snapshot("kid").unwrap();
+    drop(kids);
+    let copy = snapshot.start(&VmConfig::new()).unwrap();
+    assert_eq!(say(&copy, "cat /file"), "kept\n");
+    drop((copy, vm));
+    home.assert_nothing_left();
+}
+
+#[test]
+fn a_vm_that_booted_its_own_kernel_is_saved_whole() {
+    let home = Home::new();
+    let config = VmConfig::new().boot(BootMode::Cold);
+    let vm = image(&home, "busybox").start(&config).unwrap();
+    let snapshot = vm.snapshot("whole").unwrap();
+    assert_eq!(snapshot.info().base, None);
+    drop(vm);
+    let copy = snapshot.start(&VmConfig::new()).unwrap();
+    assert_eq!(say(&copy, "echo alive"), "alive\n");
+    let forked = copy.fork(1).unwrap();
+    assert_eq!(say(&forked[0], "echo alive"), "alive\n");
+}
+
+#[test]
+fn while_a_vm_is_copied_its_execs_lose_nothing() {
+    let home = Home::new();
+    let vm = idle_vm(&home);
+    std::thread::scope(|scope| {
+        let long = scope.spawn(|| {
+            say(
+                &vm,
+                "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done",
+            )
+        });
+        vm.snapshot("busy").unwrap();
+        drop(vm.fork(2).unwrap());
+        let expected: String = (0..20_000).map(|number| format!("{number}\n")).collect();
+        assert_eq!(long.join().unwrap(), expected);
+    });
+}
+
+#[test]
+fn a_kept_vm_tells_why_it_did_not_start() {
+    let home = Home::new();
+    let config = VmConfig::new()
+        .entrypoint(["/no/such/program"])
+        .on_failure(OnFailure::Keep);
+    let vm = image(&home, "busybox").start(&config).unwrap();
+    let told = vm.wait().unwrap_err();
+    assert_eq!(told.exit_code(), 127);
+    assert!(
+        matches!(&told, Error::Shared(error) if matches!(**error, Error::Session(SessionError::Guest(_))))
+    );
+    assert_eq!(say(&vm, "echo inside"), "inside\n");
+    vm.kill().unwrap();
+}
+
+#[test]
+fn a_snapshot_that_is_not_there_is_an_error_with_its_name() {
+    let home = Home::new();
+    let error = runtime(&home).snapshot("nope").unwrap_err();
+    assert!(matches!(error, Error::Saved(SavedError::NotFound(name)) if name == "nope"));
+}
