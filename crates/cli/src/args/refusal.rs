@@ -55,7 +55,9 @@ fn finding(error: &Error, command: &str) -> String {
                 format!("unknown command: {word}")
             }
         }
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "no command given".to_owned(),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "no command given".to_owned()
+        }
         ErrorKind::UnknownArgument if unbuilt::is_flag(command, &argument) => not_built(&argument),
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
             format!("unknown flag: {argument}")

@@ -10,6 +10,8 @@ use crate::record::SCRATCH;
 use proto::control::Event;
 use proto::supervisor::Reply;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
@@ -17,6 +19,8 @@ use std::thread::JoinHandle;
 #[derive(Debug)]
 pub(super) struct Copying {
     answers: Sender<Answered>,
+    /// Set before the client is answered, who may ask for the next one at once.
+    done: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -32,7 +36,7 @@ pub(super) enum Task {
 impl Copying {
     /// Whether the thread is still at it.
     pub(super) fn is_at_work(&self) -> bool {
-        !self.thread.is_finished()
+        !self.done.load(Ordering::Acquire) && !self.thread.is_finished()
     }
 
     /// Passes on what the VMM said.
@@ -68,23 +72,35 @@ impl Supervisor {
             provenance: self.provenance.clone(),
             disk: self.entry.dir.join(SCRATCH),
         };
+        let done = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&done);
         let started = std::thread::Builder::new()
             .name("copying".into())
-            .spawn(move || carry_out(&access, &subject, task, &connection));
+            .spawn(move || {
+                let reply = carry_out(&access, &subject, task, &connection);
+                end.store(true, Ordering::Release);
+                connection.reply(&reply);
+            });
         match started {
-            Ok(thread) => self.copying = Some(Copying { answers, thread }),
+            Ok(thread) => {
+                self.copying = Some(Copying {
+                    answers,
+                    done,
+                    thread,
+                });
+            }
             Err(error) => tracing::warn!(%error, "no thread for the copying of a VM"),
         }
     }
 }
 
-fn carry_out(access: &Access, subject: &Subject, task: Task, client: &Connection) {
+fn carry_out(access: &Access, subject: &Subject, task: Task, client: &Connection) -> Reply {
     let done = match task {
         Task::Snapshot(name) => snapshot::create(access, subject, &name),
         Task::Fork(count) => super::fork::fork(access, subject, count, client),
     };
-    client.reply(&match done {
+    match done {
         Ok(()) => Reply::Done,
         Err(error) => Reply::Failed(describe(&error)),
-    });
+    }
 }

@@ -133,6 +133,8 @@ impl Supervisor {
             shared: Arc::clone(&self.shared),
             main: Arc::clone(&self.main),
         };
+        // What the main session had to say before this thread was there wakes nobody.
+        self.note_main();
         let ending = loop {
             self.sleep();
             if let Some(ending) = self.step() {

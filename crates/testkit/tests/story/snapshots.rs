@@ -151,7 +151,8 @@ fn a_command_runs_beside_the_workload_of_a_snapshot_and_ends_the_vm() {
 #[test]
 fn run_stays_with_the_workload_of_a_snapshot_and_has_its_output_and_exit_code() {
     let home = Home::new();
-    let script = "mkfifo /go; echo ready > /ready; read x < /go; echo went; exit 5";
+    let script =
+        "mkfifo /go /end; echo ready > /ready; read x < /go; echo went; read x < /end; exit 5";
     let image = home.image("busybox");
     home.run(["run", "-d", "--name", "v1", &image, "sh", "-c", script])
         .ok();
@@ -172,6 +173,8 @@ fn run_stays_with_the_workload_of_a_snapshot_and_has_its_output_and_exit_code() 
             out.stderr
         );
     }
+    // The VM may be gone before this has ended.
+    home.run(["exec", "v2", "sh", "-c", "echo x > /end"]);
     let out = run.finish();
     assert_eq!((out.text(), out.code), ("went\n", 5), "{}", out.stderr);
     remove_all(&home);
