@@ -22,6 +22,7 @@
 //! | [`Image`] | an image in the store, ready to start |
 //! | [`VmConfig`] | everything about a VM that is not in its image |
 //! | [`Vm`] | a running VM, of this process or of another one |
+//! | [`Snapshot`] | a VM that was written down, to go on from there any number of times; [`Vm::snapshot`], [`Vm::fork`] |
 //! | [`ExecBuilder`], [`Child`], [`Output`] | further processes inside it |
 //! | [`Error`] | what failed, at which step, with an exit code and a hint |
 

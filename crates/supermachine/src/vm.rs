@@ -293,11 +293,7 @@ impl Vm {
         let Some(own) = &self.own else { return Ok(()) };
         own.shared.order(Order::Close);
         let ended = own.shared.wait(Deadline::after(STOP_MARGIN * 2), |status| {
-            if status.gone {
-                status.outcome.clone()
-            } else {
-                None
-            }
+            status.outcome.clone().filter(|_| self.is_done(status))
         });
         match ended {
             Ok(Outcome::Failed(error)) => Err(Error::Shared(error)),
@@ -306,6 +302,15 @@ impl Vm {
                 waiting_for: "the end of the VM",
                 limit: STOP_MARGIN * 2,
             }),
+        }
+    }
+
+    /// Whether nobody has to wait any more. A record that was removed bothers nobody while the process around the VM,
+    /// which has its end already, is torn down: 10-30 ms. One that is kept can be removed right after this.
+    fn is_done(&self, status: &Status) -> bool {
+        match self.record.config.retention {
+            Retention::Keep => status.gone,
+            Retention::Remove => status.settled,
         }
     }
 
@@ -362,12 +367,8 @@ impl Drop for Vm {
     fn drop(&mut self) {
         let Some(own) = &self.own else { return };
         own.shared.order(Order::Close);
-        // A record that was removed bothers nobody while the process around the VM, which has its end already,
-        // is torn down: 10-30 ms nobody has to wait for. One that is kept can be removed right after this.
-        let kept = self.record.config.retention == Retention::Keep;
-        let done = |status: &Status| if kept { status.gone } else { status.settled };
         let _ = own.shared.wait(Deadline::after(STOP_MARGIN * 2), |status| {
-            done(status).then_some(())
+            self.is_done(status).then_some(())
         });
     }
 }

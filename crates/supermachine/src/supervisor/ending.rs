@@ -54,21 +54,21 @@ impl Supervisor {
         let outcome = self.outcome(ending);
         self.main.abandon();
         self.settle(&outcome);
+        let mut clients = Some(self.clients);
+        if self.entry.record.config.retention == Retention::Remove {
+            // Nothing is left of it but a process that has its end; this one may be gone before that is.
+            clients.take().into_iter().for_each(|clients| clients.dismiss(&outcome));
+        }
         self.shared.update(|status| {
             status.outcome = Some(outcome.clone());
             status.settled = true;
         });
-        let Self {
-            entry,
-            mut vmm,
-            clients,
-            ..
-        } = self;
+        let Self { entry, mut vmm, .. } = self;
         vmm.reap();
         drop(vmm);
         // From here on others may remove the record.
         drop(entry);
-        clients.dismiss(&outcome);
+        clients.into_iter().for_each(|clients| clients.dismiss(&outcome));
         // That it is gone is said when the thread ends, however it does.
     }
 
