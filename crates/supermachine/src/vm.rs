@@ -55,11 +55,12 @@ struct Own {
 /// How long each step of a start took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// Record, process, scratch disk and descriptors.
+    /// Record, process, disks, and finding the template (or making it, the first time).
     pub prepare: Duration,
-    /// From there until the vCPUs entered the guest.
+    /// From there until the vCPUs entered the guest: the restore, where there is one, and what the VMM's process needed
+    /// to come up.
     pub spawn: Duration,
-    /// From there until the guest's agent listened.
+    /// From there until the guest's agent listened: nothing after a restore.
     pub boot: Duration,
     /// From there until the workload ran.
     pub workload: Duration,

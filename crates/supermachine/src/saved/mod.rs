@@ -16,6 +16,8 @@ mod host;
 mod seal;
 mod shelf;
 mod staging;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub(crate) use directory::{Saved, on_disk};
 pub use error::SavedError;

@@ -174,3 +174,43 @@ pub(crate) fn remove(home: &Home, name: &str) -> Result<(), Error> {
     }
     Ok(shelf.remove(name)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::saved::tests::{home, manifest, put};
+    use ::snapshot::manifest::Kind;
+
+    #[test]
+    fn damaged_snapshots_are_listed_as_such_and_can_be_removed() {
+        let (_temporary, home) = home();
+        let shelf = home.snapshots();
+        let base = put(&shelf.path("base"), &manifest(Kind::Snapshot, "base", None));
+        put(
+            &shelf.path("next"),
+            &manifest(Kind::Snapshot, "next", Some(base)),
+        );
+        assert!(matches!(
+            remove(&home, "base"),
+            Err(Error::Saved(SavedError::NeededBy { by, .. })) if by == ["next"]
+        ));
+        std::fs::write(shelf.path("base").join(MANIFEST), "{}").unwrap();
+        let problems: Vec<_> = list(&home)
+            .unwrap()
+            .into_iter()
+            .map(|info| (info.name, info.problem.is_some()))
+            .collect();
+        assert!(
+            problems.contains(&("base".into(), true)) && problems.contains(&("next".into(), true))
+        );
+        remove(&home, "base").unwrap();
+        remove(&home, "next").unwrap();
+        assert_eq!(usage(&home).unwrap(), SavedUsage::default());
+        for name in ["../vms", ".lock", ""] {
+            assert!(
+                matches!(remove(&home, name), Err(Error::Config(_))),
+                "{name}"
+            );
+        }
+    }
+}

@@ -95,7 +95,7 @@ impl Launch<'_> {
             Source::Image if self.plan.record.config.boot == BootMode::Cold => {
                 self.prepare(entry, deadline)?.boot()?.run()
             }
-            Source::Image => self.from_template(entry, deadline),
+            Source::Image => self.by_template(entry, deadline),
             Source::Snapshot(files, disk, digest) => {
                 let starting = Starting::spawn(self, entry, deadline)?.with_disk(&disk)?;
                 starting.restore(&files, digest)?.run()
@@ -112,7 +112,7 @@ impl Launch<'_> {
         Starting::spawn(self, entry, deadline)?.with_empty_disk()
     }
 
-    fn from_template(&self, entry: &Entry, deadline: Deadline) -> Result<Running, Error> {
+    fn by_template(&self, entry: &Entry, deadline: Deadline) -> Result<Running, Error> {
         let starting = self.prepare(entry, deadline)?;
         let config = &self.plan.record.config;
         let shape = Shape::of(self.assets, config.memory.shape_mib(), config.cpus)?;

@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_client_that_gets_no_answer_in_time_gives_up() {
         let (_dir, _clients, client) = clients();
-        let deadline = Deadline::after(std::time::Duration::from_millis(5));
+        let deadline = Deadline::after(Duration::from_millis(5));
         assert_eq!(
             client.ask(RequestBody::Wait, deadline).unwrap_err(),
             ClientError::TimedOut

@@ -57,7 +57,10 @@ impl Supervisor {
         let mut clients = Some(self.clients);
         if self.entry.record.config.retention == Retention::Remove {
             // Nothing is left of it but a process that has its end; this one may be gone before that is.
-            clients.take().into_iter().for_each(|clients| clients.dismiss(&outcome));
+            clients
+                .take()
+                .into_iter()
+                .for_each(|clients| clients.dismiss(&outcome));
         }
         self.shared.update(|status| {
             status.outcome = Some(outcome.clone());
@@ -68,7 +71,9 @@ impl Supervisor {
         drop(vmm);
         // From here on others may remove the record.
         drop(entry);
-        clients.into_iter().for_each(|clients| clients.dismiss(&outcome));
+        clients
+            .into_iter()
+            .for_each(|clients| clients.dismiss(&outcome));
         // That it is gone is said when the thread ends, however it does.
     }
 

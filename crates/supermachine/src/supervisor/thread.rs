@@ -12,6 +12,7 @@ use crate::assets::Assets;
 use crate::config::{OnFailure, Retention, Workload};
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::forks::MAX as MAX_FORKS;
 use crate::home::Home;
 use crate::poll;
 use crate::record::Entry;
@@ -349,6 +350,11 @@ impl Supervisor {
             }
             RequestBody::Snapshot { name } => {
                 self.copy(connection, Task::Snapshot(name));
+                return false;
+            }
+            RequestBody::Fork { count } if !(1..=MAX_FORKS).contains(&count) => {
+                let refused = format!("a VM can be forked 1 to {MAX_FORKS} times at once");
+                connection.reply(&Reply::Failed(refused));
                 return false;
             }
             RequestBody::Fork { count } => {

@@ -96,3 +96,41 @@ impl Judge {
         unused || saved.manifest.host.boot_id != self.boot_id
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::saved::tests::{home, manifest, put};
+    use ::snapshot::manifest::Kind;
+    use std::fs::File;
+
+    #[test]
+    fn templates_of_another_boot_or_long_unused_go_unless_a_snapshot_builds_upon_them() {
+        let (_temporary, home) = home();
+        let shelf = home.templates();
+        put(
+            &shelf.path("current"),
+            &manifest(Kind::Template, "current", None),
+        );
+        let mut of_another_boot = manifest(Kind::Template, "old", None);
+        of_another_boot.host.boot_id = "another".into();
+        put(&shelf.path("old"), &of_another_boot);
+        of_another_boot.name = "needed".into();
+        let needed = put(&shelf.path("needed"), &of_another_boot);
+        let snapshot = manifest(Kind::Snapshot, "snapshot", Some(needed));
+        put(&home.snapshots().path("snapshot"), &snapshot);
+        put(
+            &shelf.path("unused"),
+            &manifest(Kind::Template, "unused", None),
+        );
+        let long_ago = SystemTime::now() - UNUSED - Duration::from_secs(60);
+        let unused = File::open(shelf.path("unused").join(MANIFEST)).unwrap();
+        unused.set_modified(long_ago).unwrap();
+
+        let before = usage(&home).unwrap();
+        let pruned = prune(&home).unwrap();
+        assert_eq!((before.count, pruned.count), (4, 2));
+        assert_eq!(before.reclaimable, pruned.bytes);
+        assert_eq!(shelf.names().unwrap(), ["current", "needed"]);
+    }
+}

@@ -29,6 +29,9 @@ use std::time::{Duration, SystemTime};
 /// How often a template's last use is noted.
 const NOTE_USE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long a start waits for another process that makes a template, before it does without.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A template with its files open: nobody can take it away any more.
 #[derive(Debug)]
 pub(crate) struct Template {
@@ -63,7 +66,7 @@ impl Templates<'_> {
         if let Some(template) = self.find(shape) {
             return Ok((template, Found::There));
         }
-        let lock = self.lock(deadline)?;
+        let lock = self.lock(deadline.min(Deadline::after(PATIENCE)))?;
         if let Some(template) = self.find(shape) {
             return Ok((template, Found::Made));
         }

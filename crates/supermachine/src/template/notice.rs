@@ -43,7 +43,9 @@ impl fmt::Display for Notice {
 
 /// Who is told.
 #[derive(Clone, Default)]
-pub(crate) struct Notices(Option<Arc<dyn Fn(&Notice) + Send + Sync>>);
+pub(crate) struct Notices(Option<Arc<Tell>>);
+
+type Tell = dyn Fn(&Notice) + Send + Sync;
 
 impl Notices {
     pub(crate) fn new(tell: impl Fn(&Notice) + Send + Sync + 'static) -> Self {

@@ -109,7 +109,7 @@ mod tests {
             shape(&rebooted, &assets, 512),
             shape(&host, &another_kernel, 512),
         ];
-        fs::write(dir.path().join(crate::assets::VMM), "another vmm").unwrap();
+        fs::write(dir.path().join(VMM), "another vmm").unwrap();
         let another_vmm = shape(&host, &assets, 512);
         for other in others.iter().chain([&another_vmm]) {
             assert_ne!(other.key(), first.key());

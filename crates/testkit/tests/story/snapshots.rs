@@ -120,7 +120,7 @@ fn a_snapshot_of_a_copy_builds_upon_its_snapshot_which_stays_until_nobody_needs_
         "next\nbase\n"
     );
     home.run(["rmi", &home.image("busybox")]).ok();
-    assert_eq!(snapshots(&home), [PathBuf::new(); 0]);
+    assert!(snapshots(&home).is_empty());
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn a_snapshot_without_room_leaves_nothing_and_the_vm_goes_on() {
     let out = home.run(["snapshot", "create", "v1", "--name", "s1"]);
     assert_eq!(out.code, 125);
     assert!(out.stderr.contains("No space left"), "{}", out.stderr);
-    assert_eq!(snapshots(&home), [PathBuf::new(); 0]);
+    assert!(snapshots(&home).is_empty());
     assert_eq!(count(&home, "v1"), 1);
     fs::remove_file(filler).unwrap();
     home.run(["snapshot", "create", "v1", "--name", "s1"]).ok();

@@ -185,12 +185,12 @@ fn without_room_for_a_template_the_vm_boots_and_says_why() {
         "{}",
         out.stderr
     );
-    assert_eq!(templates(&home), [PathBuf::new(); 0]);
+    assert!(templates(&home).is_empty());
     home.assert_nothing_left();
 }
 
 #[test]
-fn templates_of_a_host_that_was_started_again_are_pruned_and_df_shows_them() {
+fn useless_templates_are_pruned_and_df_shows_them() {
     let home = Home::new();
     hello(&home).ok();
     let template = templates(&home).remove(0);
@@ -202,11 +202,11 @@ fn templates_of_a_host_that_was_started_again_are_pruned_and_df_shows_them() {
         .find(|row| row["type"] == "templates");
     assert_eq!(row.unwrap()["count"], 1);
     home.run(["prune"]).ok();
-    assert_eq!(templates(&home), [template.clone()]);
+    assert_eq!(templates(&home), std::slice::from_ref(&template));
     // What cannot be read is of no use to anybody.
     fs::write(template.join("manifest.json"), "{}").unwrap();
     home.run(["prune"]).ok();
-    assert_eq!(templates(&home), [PathBuf::new(); 0]);
+    assert!(templates(&home).is_empty());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use anyhow::Context;
 use plan::{Mode, Plan};
 use std::sync::Arc;
 use supermachine::detached::{self, Launcher};
-use supermachine::{Image, Runtime, Vm, VmConfig};
+use supermachine::{Image, Notice, Runtime, Vm, VmConfig};
 
 /// Fetches the image if need be, starts a VM, and stays with it unless it is detached.
 pub fn carry_out(mut args: args::Run) -> anyhow::Result<u8> {
@@ -81,8 +81,11 @@ fn background(
     relay: &Relay,
 ) -> anyhow::Result<u8> {
     // Said here: nobody hears the supervisor.
-    if config.boots_from_template() {
-        runtime.prepare(config)?;
+    if config.boots_from_template()
+        && let Err(error @ supermachine::Error::Saved(_)) = runtime.prepare(config)
+    {
+        let reason = format!("{:#}", anyhow::Error::from(error));
+        failure::note(&Notice::ColdBoot { reason }.to_string());
     }
     let vm = detached::start(image, config, &launcher())?;
     tell_start(runtime, &vm);
