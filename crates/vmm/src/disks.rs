@@ -9,6 +9,7 @@ use crate::hypervisor::WriteEvent;
 use crate::machine::{refused, section};
 use crate::os::{Poller, Watch};
 use crate::slot::{Backplane, Plugged, SlotInterrupt};
+use devices::virtio::VirtioDevice;
 use devices::virtio::blk::{Access, Block, FileDisk, Piece};
 use proto::control::{Disk, DiskMode, Event, Step};
 use proto::guest::disk;
@@ -182,7 +183,7 @@ impl Disks {
 }
 
 /// Version of a disk slot's section.
-const VERSION: u16 = 1;
+const VERSION: u16 = <BlockDevice as VirtioDevice>::STATE_VERSION;
 
 fn section_name(index: usize) -> String {
     format!("devices/disk{index}")

@@ -16,6 +16,8 @@ pub enum Token {
     Vsock,
     /// The entropy device's driver.
     Rng,
+    /// The balloon's driver.
+    Balloon,
     /// A driver acknowledged a configuration change.
     ConfigAcknowledged(Slot),
     /// The host's end of a connection.
@@ -33,6 +35,7 @@ impl From<Token> for u64 {
             Token::Devices => 2,
             Token::Vsock => 3,
             Token::Rng => 4,
+            Token::Balloon => 5,
             Token::ConfigAcknowledged(slot) => CONFIG | slot.index() as Self,
             Token::Stream(id) => STREAM | Self::from(id.get()),
         }
@@ -48,6 +51,7 @@ impl Token {
             2 => Self::Devices,
             3 => Self::Vsock,
             4 => Self::Rng,
+            5 => Self::Balloon,
             _ if bits & !0xffff_ffff == STREAM => Self::Stream(ConnectionId::from_raw(bits as u32)),
             _ if bits & !0xffff_ffff == CONFIG => {
                 Self::ConfigAcknowledged(Slot::all().nth((bits & 0xffff_ffff) as usize)?)
@@ -69,6 +73,7 @@ mod tests {
             Token::Devices,
             Token::Vsock,
             Token::Rng,
+            Token::Balloon,
         ];
         tokens.extend(Slot::all().map(Token::ConfigAcknowledged));
         tokens.extend([0, 7, u32::MAX].map(|id| Token::Stream(ConnectionId::from_raw(id))));

@@ -17,6 +17,7 @@ mod machine;
 mod memory;
 mod os;
 mod probe;
+mod reclaim;
 mod serial;
 mod slot;
 mod vcpu;

@@ -28,6 +28,11 @@ impl SerialPort {
         self.0.save()
     }
 
+    /// After a restore: interrupts again if the guest was not told that the port can take more.
+    pub fn announce(&mut self) {
+        self.0.announce();
+    }
+
     /// Sets the registers. The log starts anew.
     pub fn restore(&mut self, state: &ConsoleState) -> Result<(), VmmError> {
         self.0.restore(state).map_err(refused("devices/serial"))

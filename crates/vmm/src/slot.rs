@@ -6,11 +6,13 @@ use crate::bus::{Bus, Shared, lock};
 use crate::error::VmmError;
 use crate::event::Token;
 use crate::hypervisor::{IrqLine, Vm, WriteEvent};
+use crate::machine::{refused, section};
 use crate::os::{Poller, Watch};
 use devices::GuestMemory;
 use devices::virtio::mmio::{MmioTransport, RegisterPage, register};
 use devices::virtio::{Doorbell, Interrupt, VirtioDevice};
 use proto::control::Step;
+use snapshot::state::{State, StateWriter};
 use std::sync::{Arc, Mutex};
 use vm_memory::MmapRegion;
 
@@ -37,6 +39,25 @@ pub struct Plugged<D> {
 }
 
 impl<D: VirtioDevice> Plugged<D> {
+    /// Writes the device's section.
+    pub fn save(&self, name: &str, sections: &mut StateWriter) {
+        sections.put(name, D::STATE_VERSION, &lock(&self.device).save());
+    }
+
+    /// Makes the device what it was.
+    pub fn restore(&self, name: &str, sections: &State) -> Result<(), VmmError> {
+        let state = section(sections, name, D::STATE_VERSION)?;
+        lock(&self.device).restore(&state).map_err(refused(name))
+    }
+
+    /// Lets the device look at its queues if its driver or its own bell asked for it.
+    pub fn serve(&self, queues: std::ops::Range<u32>) {
+        if self.notified.take().unwrap_or(false) {
+            let mut device = lock(&self.device);
+            queues.for_each(|queue| device.notify(queue));
+        }
+    }
+
     /// After a restore: tells the driver what it missed, and lets the device look at its queues.
     pub fn announce(&self) {
         lock(&self.device).announce();

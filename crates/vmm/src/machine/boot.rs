@@ -59,7 +59,7 @@ impl Machine {
         for (id, vcpu) in (0..).zip(&chassis.vcpus) {
             vcpu.configure(&chassis.kvm, id, boot.vcpus)?;
         }
-        let cmdline = arch::machine_cmdline(&boot.extra_cmdline);
+        let cmdline = arch::machine_cmdline(chassis.flavor, &boot.extra_cmdline);
         chassis.vcpus[0].set_boot_state(&arch::load(
             &chassis.ram.memory,
             &mut kernel,

@@ -9,12 +9,16 @@ use crate::entropy::HostEntropy;
 use crate::error::VmmError;
 use crate::event::Token;
 use crate::os::{Poller, Watch};
+use crate::reclaim::ToHost;
 use crate::serial::SerialPort;
 use crate::slot::{Backplane, Plugged};
+use devices::serial::ConsoleState;
+use devices::virtio::balloon::Balloon;
 use devices::virtio::rng::Rng;
 use devices::virtio::vsock::Vsock;
 use proto::control::Step;
 use snapshot::state::{State, StateWriter};
+use std::error::Error;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
@@ -23,6 +27,7 @@ use std::sync::{Arc, Mutex};
 pub(super) struct Devices {
     pub(super) vsock: Plugged<Vsock<UnixStream>>,
     pub(super) rng: Plugged<Rng<HostEntropy>>,
+    pub(super) balloon: Plugged<Balloon<ToHost>>,
     pub(super) disks: Disks,
     pub(super) serial: Arc<Mutex<SerialPort>>,
     pub(super) poller: Arc<Poller>,
@@ -31,9 +36,8 @@ pub(super) struct Devices {
 /// Sections of the devices' states.
 const VSOCK: &str = "devices/vsock";
 const RNG: &str = "devices/rng";
+const BALLOON: &str = "devices/balloon";
 const SERIAL: &str = "devices/serial";
-/// Version of those sections.
-const VERSION: u16 = 1;
 
 impl Devices {
     /// Plugs everything in, as it is after a reset.
@@ -60,6 +64,9 @@ impl Devices {
                 Vsock::new(proto::guest::GUEST_CID, bell)
             })?,
             rng: backplane.plug(Slot::RNG, &mut bus, |bell| Rng::new(HostEntropy, bell))?,
+            balloon: backplane.plug(Slot::BALLOON, &mut bus, |bell| {
+                Balloon::new(ToHost(chassis.ram.memory.clone()), bell)
+            })?,
             serial,
             poller,
         };
@@ -73,27 +80,32 @@ impl Devices {
         self.poller
             .add(&self.vsock.notified, Token::Vsock.into(), Watch::Readable)?;
         self.poller
-            .add(&self.rng.notified, Token::Rng.into(), Watch::Readable)
+            .add(&self.rng.notified, Token::Rng.into(), Watch::Readable)?;
+        self.poller.add(
+            &self.balloon.notified,
+            Token::Balloon.into(),
+            Watch::Readable,
+        )
     }
 
     /// Writes every device's section. Nobody serves them meanwhile.
     pub(super) fn save(&self, sections: &mut StateWriter) {
         self.disks.save(sections);
-        sections.put(VSOCK, VERSION, &lock(&self.vsock.device).save());
-        sections.put(RNG, VERSION, &lock(&self.rng.device).save());
-        sections.put(SERIAL, VERSION, &lock(&self.serial).save());
+        self.vsock.save(VSOCK, sections);
+        self.rng.save(RNG, sections);
+        self.balloon.save(BALLOON, sections);
+        let serial = lock(&self.serial).save();
+        sections.put(SERIAL, ConsoleState::VERSION, &serial);
     }
 
     /// Makes every device what it was.
     pub(super) fn restore(&self, sections: &State) -> Result<(), VmmError> {
         self.disks.restore(sections)?;
-        lock(&self.vsock.device)
-            .restore(&section(sections, VSOCK, VERSION)?)
-            .map_err(refused(VSOCK))?;
-        lock(&self.rng.device)
-            .restore(&section(sections, RNG, VERSION)?)
-            .map_err(refused(RNG))?;
-        lock(&self.serial).restore(&section(sections, SERIAL, VERSION)?)
+        self.vsock.restore(VSOCK, sections)?;
+        self.rng.restore(RNG, sections)?;
+        self.balloon.restore(BALLOON, sections)?;
+        let serial = section(sections, SERIAL, ConsoleState::VERSION)?;
+        lock(&self.serial).restore(&serial)
     }
 
     /// Tells the drivers what they missed, once interrupts can reach them: disks of another size, buffers used
@@ -102,6 +114,8 @@ impl Devices {
         self.disks.announce();
         self.vsock.announce();
         self.rng.announce();
+        self.balloon.announce();
+        lock(&self.serial).announce();
     }
 }
 
@@ -113,11 +127,27 @@ pub(crate) fn section<T: serde::de::DeserializeOwned>(
 ) -> Result<T, VmmError> {
     sections
         .get(name, version)
-        .map_err(|error| VmmError::new(Step::Restore, error.to_string()))
+        .map_err(|error| VmmError::new(Step::Restore, with_causes(&error)))
 }
 
 /// For `map_err`: a section that a device does not take.
-pub(crate) fn refused<E: std::fmt::Display>(name: &str) -> impl FnOnce(E) -> VmmError {
+pub(crate) fn refused<E: Error>(name: &str) -> impl FnOnce(E) -> VmmError {
     let name = name.to_owned();
-    move |error| VmmError::new(Step::Restore, format!("section {name}: {error}"))
+    move |error| {
+        VmmError::new(
+            Step::Restore,
+            format!("section {name}: {}", with_causes(&error)),
+        )
+    }
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

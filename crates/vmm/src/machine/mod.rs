@@ -122,7 +122,8 @@ impl Running {
                     sockets.drain |= self.devices.vsock.notified.take().unwrap_or(false);
                 }
                 Some(Token::Stream(id)) => sockets.ready.push((id, readiness(*event))),
-                Some(Token::Rng) => self.serve_rng(),
+                Some(Token::Rng) => self.devices.rng.serve(0..1),
+                Some(Token::Balloon) => self.devices.balloon.serve(0..3),
                 Some(Token::ConfigAcknowledged(slot)) => {
                     if let Some(interrupt) = self.devices.disks.interrupt(slot) {
                         interrupt.config_acknowledged();
@@ -132,12 +133,6 @@ impl Running {
             }
         }
         sockets.serve()
-    }
-
-    fn serve_rng(&self) {
-        if self.devices.rng.notified.take().unwrap_or(false) {
-            lock(&self.devices.rng.device).notify(0);
-        }
     }
 
     /// Brings the machine to a standstill: no guest instruction, no device activity.

@@ -42,7 +42,7 @@ pub fn dump(ram: &Ram, contents: Contents, out: &File, map: &File) -> io::Result
                 Contents::Changes => before(&bases, number),
             };
             if data != before {
-                note(&mut runs, number, data);
+                note(&mut runs, known, number, data);
             }
         }
         for run in runs[known..].iter().filter(|run| run.kind == RunKind::Data) {
@@ -56,14 +56,15 @@ pub fn dump(ram: &Ram, contents: Contents, out: &File, map: &File) -> io::Result
     Ok(data.map(|run| run.pages).sum())
 }
 
-/// Adds a page to the runs, to the last one if it continues it.
-fn note(runs: &mut Vec<Run>, number: u64, data: &[u8; PAGE]) {
+/// Adds a page to the runs, to the last one if it continues it. The first `known` are another region's: what follows
+/// them in the file does not follow them in memory.
+fn note(runs: &mut Vec<Run>, known: usize, number: u64, data: &[u8; PAGE]) {
     let kind = if *data == ZERO_PAGE {
         RunKind::Zero
     } else {
         RunKind::Data
     };
-    match runs.last_mut() {
+    match runs[known..].last_mut() {
         Some(run) if run.kind == kind && run.first + run.pages == number => run.pages += 1,
         _ => runs.push(Run {
             first: number,
@@ -142,4 +143,43 @@ fn before<'a>(bases: &'a [Base<'_>], number: u64) -> &'a [u8; PAGE] {
         .rev()
         .find_map(|base| base.page(number))
         .unwrap_or(&ZERO_PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devices::GuestMemory;
+    use std::sync::Arc;
+
+    /// Two regions of two pages each, of which the inner two have something: neighbors in the file, not in memory.
+    fn split_ram() -> Ram {
+        let regions: Vec<_> = [0, 1 << 32]
+            .into_iter()
+            .map(|start| (start, Arc::new(MmapRegion::new(2 * PAGE).unwrap())))
+            .collect();
+        for (region, page, value) in [(0, 1, b'l'), (1, 0, b'h')] {
+            // SAFETY: inside a mapped region that nobody else uses.
+            unsafe {
+                let page: *mut u8 = regions[region].1.as_ptr().add(page * PAGE);
+                page.write_bytes(value, PAGE);
+            }
+        }
+        Ram {
+            regions,
+            memory: GuestMemory::new(),
+            layers: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn pages_on_both_sides_of_the_hole_for_devices_are_written() {
+        let (ram, out) = (split_ram(), tempfile::tempfile().unwrap());
+        let map = File::open("/proc/self/pagemap").unwrap();
+        assert_eq!(dump(&ram, Contents::Everything, &out, &map).unwrap(), 2);
+        for (page, value) in [(0, 0), (1, b'l'), (2, b'h'), (3, 0)] {
+            let mut bytes = [1; PAGE];
+            out.read_exact_at(&mut bytes, page * PAGE_SIZE).unwrap();
+            assert!(bytes.iter().all(|&byte| byte == value), "page {page}");
+        }
+    }
 }

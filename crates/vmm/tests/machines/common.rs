@@ -282,7 +282,14 @@ impl Vmm {
         assert!(matches!(self.event(), Some(Event::Running { .. })));
     }
 
-    /// Waits until the console has at least `len` bytes more than it has now.
+    /// Waits until the console has this text.
+    pub fn wait_for_text(&self, text: &str) {
+        while !self.console_text().contains(text) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until the console has at least `len` bytes more than it has now: for a guest that never stops.
     pub fn wait_for_output(&self, len: usize) {
         let wanted = self.console_text().len() + len;
         while self.console_text().len() < wanted {

@@ -99,7 +99,7 @@ fn wait_for(number: u8) -> Vec<u8> {
 
 /// Saves a guest that waits, and tells it in the saved memory to go on.
 fn save_waiting(vmm: &Vmm, below: &[std::fs::File]) -> Saved {
-    vmm.wait_for_output(1);
+    vmm.wait_for_text("\n");
     vmm.pause();
     let saved = vmm.save(below);
     let number = saved.layers.len() as u8;

@@ -74,8 +74,10 @@ impl Slot {
     pub const VSOCK: Self = Self(proto::guest::disk::COUNT);
     /// Entropy.
     pub const RNG: Self = Self(proto::guest::disk::COUNT + 1);
-    /// Slots in use. Net, balloon and two file systems will follow.
-    pub const COUNT: u8 = proto::guest::disk::COUNT + 2;
+    /// Gives memory back.
+    pub const BALLOON: Self = Self(proto::guest::disk::COUNT + 2);
+    /// Slots in use. Net and two file systems will follow.
+    pub const COUNT: u8 = proto::guest::disk::COUNT + 3;
 
     /// Every slot in use.
     pub fn all() -> impl Iterator<Item = Self> {
