@@ -3,14 +3,16 @@
 use super::console::{Console, Deadline};
 use super::programs::Programs;
 use anyhow::{Context, Result, bail};
-use proto::control::{Boot, Command as Order, Event, KernelFlavor, MAX_PACKET, VERSION};
+use proto::control::{
+    Boot, Command as Order, Contents, Event, KernelFlavor, MAX_PACKET, Restore, VERSION,
+};
 use proto::guest::FIRST_LINE;
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
     SocketType, recv, sendmsg, socketpair,
 };
 use std::fs::File;
-use std::io::IoSlice;
+use std::io::{IoSlice, PipeWriter};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
@@ -34,10 +36,60 @@ pub struct Times {
     pub ready: Duration,
 }
 
+/// A VM in two files.
+pub struct Saved {
+    state: File,
+    memory: File,
+    /// Bytes of memory that were written.
+    pub bytes: u64,
+}
+
 impl Microvm {
     /// Boots a guest of this size without any image and returns when its agent listens.
     pub fn boot(programs: &Programs, memory_mib: u32) -> Result<(Self, Times)> {
         let started = Instant::now();
+        let (mut vm, writer) = Self::spawn(programs)?;
+        vm.send_boot(programs, memory_mib, writer.as_fd())?;
+        drop(writer);
+        let times = vm.watch(started)?;
+        Ok((vm, times))
+    }
+
+    /// Lets a saved VM go on; returns how long it took from before the process was started until its vCPU was about
+    /// to enter the guest.
+    pub fn restore(programs: &Programs, saved: &Saved) -> Result<(Self, Duration)> {
+        let started = Instant::now();
+        let (vm, console) = Self::spawn(programs)?;
+        let order = Order::Restore(Restore {
+            version: VERSION,
+            layers: 1,
+        });
+        let files = [console.as_fd(), saved.state.as_fd(), saved.memory.as_fd()];
+        vm.send(&order, &files)?;
+        vm.expect(|event| matches!(event, Event::Running { .. }))?;
+        Ok((vm, started.elapsed()))
+    }
+
+    /// Writes the VM down; it stays paused.
+    pub fn save(&self) -> Result<Saved> {
+        let (state, memory) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let pagemap = File::open(format!("/proc/{}/pagemap", self.pid()))?;
+        self.send(&Order::Pause, &[])?;
+        let files = [state.as_fd(), memory.as_fd(), pagemap.as_fd()];
+        self.send(&Order::Save(Contents::Everything), &files)?;
+        let saved = self.expect(|event| matches!(event, Event::Saved { .. }))?;
+        let Event::Saved { pages } = saved else {
+            bail!("{saved:?}");
+        };
+        Ok(Saved {
+            state,
+            memory,
+            bytes: pages * 4096,
+        })
+    }
+
+    /// A process that waits for its orders, and where its console's output goes in.
+    fn spawn(programs: &Programs) -> Result<(Self, PipeWriter)> {
         let (ours, theirs) = socketpair(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
@@ -51,15 +103,12 @@ impl Microvm {
             .spawn()
             .context("start supermachine-vmm")?;
         let (reader, writer) = std::io::pipe()?;
-        let mut vm = Self {
+        let vm = Self {
             process,
             control: Some(ours),
             console: Console::new(reader),
         };
-        vm.send_boot(programs, memory_mib, writer.as_fd())?;
-        drop(writer);
-        let times = vm.watch(started)?;
-        Ok((vm, times))
+        Ok((vm, writer))
     }
 
     /// Of the VMM's process.
@@ -85,20 +134,36 @@ impl Microvm {
             }],
             extra_cmdline: String::new(),
         });
+        self.send(&order, &[kernel.as_fd(), initramfs.as_fd(), console])
+    }
+
+    fn send(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let files = [kernel.as_fd(), initramfs.as_fd(), console];
-        if !ancillary.push(SendAncillaryMessage::ScmRights(&files)) {
-            bail!("the boot's files do not fit into a packet");
+        if !files.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(files)) {
+            bail!("the files do not fit into a packet");
         }
         sendmsg(
             self.control()?,
-            &[IoSlice::new(&proto::encode(&order))],
+            &[IoSlice::new(&proto::encode(order))],
             &mut ancillary,
             SendFlags::NOSIGNAL,
         )
-        .context("send the boot to supermachine-vmm")?;
+        .context("send an order to supermachine-vmm")?;
         Ok(())
+    }
+
+    /// Waits for an event.
+    fn expect(&self, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
+        let deadline = Deadline::start();
+        loop {
+            deadline.wait([self.control()?])?;
+            match self.event()? {
+                Event::SaveFailed { message } => bail!("{message}"),
+                event if wanted(&event) => return Ok(event),
+                _ => {}
+            }
+        }
     }
 
     fn watch(&mut self, started: Instant) -> Result<Times> {

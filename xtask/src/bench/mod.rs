@@ -16,6 +16,7 @@ mod options;
 mod programs;
 mod qemu;
 mod registry;
+mod restore;
 mod row;
 mod screen;
 mod smaps;
@@ -47,6 +48,14 @@ const ALL: &[Measurement] = &[
             unit: "ms",
         },
         run: boot::measure,
+    },
+    Measurement {
+        subject: Subject {
+            row: 2,
+            name: "restore, the host's part: start of the VMM to the guest, 256 MiB",
+            unit: "ms",
+        },
+        run: restore::measure,
     },
     Measurement {
         subject: Subject {

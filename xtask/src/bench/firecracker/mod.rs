@@ -3,6 +3,8 @@
 //! It is started with `--no-api --config-file`: no request travels over its API socket and nobody waits for that
 //! socket to appear, so its start is counted as short as it can be.
 
+mod api;
+
 use super::cmdline;
 use super::console::{Console, Deadline};
 use super::programs::Programs;
