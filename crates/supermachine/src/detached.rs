@@ -255,6 +255,8 @@ pub fn supervise() -> ExitCode {
 /// As [`supervise`]; `running` is shown the VM when it runs, so that a program that handles signals can stop
 /// it in an orderly way, from another thread.
 pub fn supervise_with(running: impl FnOnce(&Arc<Vm>)) -> ExitCode {
+    // It may have been started by another path, /proc/self/exe for one, and would be called that in lists.
+    let _ = rustix::thread::set_name(c"supermachine");
     // Fails only for a process group leader, which has no terminal to lose then.
     let _ = rustix::process::setsid();
     let started = read_assignment().and_then(|(assignment, fds)| begin(assignment, fds));

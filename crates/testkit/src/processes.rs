@@ -54,6 +54,19 @@ impl Processes {
             .collect()
     }
 
+    /// Those that supervise a VM of their own, for `run -d`.
+    pub fn supervisors(self) -> Vec<Pid> {
+        let supervises = |process: &Process| {
+            let path = format!("/proc/{}/cmdline", process.pid.as_raw_nonzero());
+            std::fs::read(path).is_ok_and(|words| words.ends_with(b"\0supervise\0"))
+        };
+        self.0
+            .into_iter()
+            .filter(supervises)
+            .map(|process| process.pid)
+            .collect()
+    }
+
     /// Waits until all of them have ended; whatever has not after a generous time is returned.
     pub(crate) fn outlasting(self, limit: Duration) -> Self {
         let until = Instant::now() + limit;

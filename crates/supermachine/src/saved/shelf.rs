@@ -72,6 +72,12 @@ impl Shelf {
         staging::sweep(&self.dir)
     }
 
+    /// Gives one another name.
+    pub(crate) fn rename(&self, name: &str, other: &str) -> Result<(), SavedError> {
+        let path = self.path(name);
+        fs::rename(&path, self.path(other)).map_err(failed("rename", &path))
+    }
+
     /// Removes one, whole or damaged. Those who have its files open keep them.
     pub(crate) fn remove(&self, name: &str) -> Result<(), SavedError> {
         staging::retire(&self.path(name))

@@ -1,6 +1,6 @@
 //! Templates nobody needs any more.
 
-use crate::home::Home;
+use crate::home::{Home, random_hex};
 use crate::saved::{MANIFEST, Saved, SavedError, boot_id, on_disk};
 use ::snapshot::Digest;
 use std::collections::HashSet;
@@ -59,6 +59,19 @@ pub(super) fn collect(home: &Home) -> Result<SavedUsage, SavedError> {
         }
     }
     Ok(removed)
+}
+
+/// Takes a template out of use. What a snapshot builds upon stays under another name: it is found by its digest, and
+/// what was wrong with it may have been this host's state of the moment.
+pub(super) fn retire(home: &Home, name: &str) -> Result<(), SavedError> {
+    let shelf = home.templates();
+    let needed = Saved::open(&shelf.path(name))
+        .is_ok_and(|saved| Judge::new(home).is_ok_and(|judge| judge.bases.contains(&saved.digest)));
+    if needed {
+        shelf.rename(name, &format!("{name}-{}", random_hex(8)))
+    } else {
+        shelf.remove(name)
+    }
 }
 
 /// Who decides.
@@ -127,10 +140,16 @@ mod tests {
         let unused = File::open(shelf.path("unused").join(MANIFEST)).unwrap();
         unused.set_modified(long_ago).unwrap();
 
+        retire(&home, "needed").unwrap();
+        retire(&home, "absent").unwrap();
         let before = usage(&home).unwrap();
         let pruned = prune(&home).unwrap();
         assert_eq!((before.count, pruned.count), (4, 2));
         assert_eq!(before.reclaimable, pruned.bytes);
-        assert_eq!(shelf.names().unwrap(), ["current", "needed"]);
+        let names = shelf.names().unwrap();
+        assert_eq!(names.len(), 2);
+        assert!(names[0] == "current" && names[1].starts_with("needed-"));
+        retire(&home, "current").unwrap();
+        assert_eq!(shelf.names().unwrap(), names[1..]);
     }
 }

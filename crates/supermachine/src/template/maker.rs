@@ -28,7 +28,7 @@ pub(super) fn make(
         tracing::warn!(%error, "templates that nobody uses are left");
     }
     // One that is damaged would be in the way.
-    shelf.remove(shape.key())?;
+    super::care::retire(templates.home, shape.key())?;
     let staging = Staging::create(shelf.dir())?;
     let (kernel, pages) = boot_and_save(templates, shape, &staging, deadline)?;
     let origin = Origin {

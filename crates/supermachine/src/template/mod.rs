@@ -123,7 +123,7 @@ impl Templates<'_> {
         let name = template.saved.name();
         match Saved::open(&shelf.path(&name)) {
             Ok(there) if there.digest != template.saved.digest => Ok(()),
-            _ => Ok(shelf.remove(&name)?),
+            _ => Ok(care::retire(self.home, &name)?),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Snapshots and forks of running VMs.
 
+use rustix::process::{Signal, kill_process};
 use std::fs;
 use std::path::PathBuf;
-use testkit::Home;
+use std::time::Duration;
+use testkit::{Home, Processes};
 
 /// A workload that counts in its own memory: each word written to /in gives the next number from /out.
 const COUNTER: &str = "mkfifo /in /out; echo ready; i=0; \
@@ -168,7 +170,7 @@ fn run_stays_with_the_workload_of_a_snapshot_and_has_its_output_and_exit_code() 
             break;
         }
         assert!(
-            !run.ends_within(std::time::Duration::from_millis(20)),
+            !run.ends_within(Duration::from_millis(20)),
             "{}",
             out.stderr
         );
@@ -241,6 +243,40 @@ fn a_snapshot_without_room_leaves_nothing_and_the_vm_goes_on() {
     home.run(["snapshot", "create", "v1", "--name", "s1"]).ok();
     home.run(["snapshot", "verify", "s1"]).ok();
     remove_all(&home);
+}
+
+#[test]
+fn a_vmm_or_a_supervisor_killed_at_any_point_of_a_snapshot_leaves_a_whole_one_or_none() {
+    let home = Home::new();
+    for (round, milliseconds) in (0..=60).step_by(6).enumerate() {
+        counter(&home, "v1");
+        let create = home
+            .cli(["snapshot", "create", "v1", "--name", "s1"])
+            .start();
+        // Wherever it is by then; it may have finished.
+        create.ends_within(Duration::from_millis(milliseconds));
+        let processes = Processes::of_this_test();
+        let victims = if round % 2 == 0 {
+            processes.vmms()
+        } else {
+            processes.supervisors()
+        };
+        for victim in victims {
+            kill_process(victim, Signal::KILL).unwrap();
+        }
+        let created = create.finish().code == 0;
+        home.assert_nothing_runs();
+        home.run(["rm", "-f", "v1"]).ok();
+        let listed = home.run(["snapshot", "ls", "-q"]);
+        assert!(!created || listed.ok() == "s1\n", "{}", listed.text());
+        if listed.ok() == "s1\n" {
+            home.run(["snapshot", "verify", "s1"]).ok();
+            home.run(["snapshot", "rm", "s1"]).ok();
+        }
+        home.run(["prune"]).ok();
+        assert!(snapshots(&home).is_empty());
+    }
+    home.assert_nothing_left();
 }
 
 #[test]
