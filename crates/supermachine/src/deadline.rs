@@ -15,6 +15,11 @@ impl Deadline {
         Self(Instant::now().checked_add(duration))
     }
 
+    /// The moment itself, if there is one.
+    pub(crate) const fn moment(self) -> Option<Instant> {
+        self.0
+    }
+
     /// The time left: `None` when there is no end, zero when it has passed.
     pub fn remaining(self) -> Option<Duration> {
         self.0

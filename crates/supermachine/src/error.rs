@@ -3,6 +3,7 @@
 pub use crate::assets::AssetError;
 pub use crate::home::HomeError;
 pub use crate::packet::PacketError;
+pub use crate::pool::PoolError;
 pub use crate::record::RecordError;
 pub use crate::saved::SavedError;
 pub use crate::scratch::ScratchError;
@@ -53,6 +54,9 @@ pub enum Error {
     /// The supervisor of a VM of another process.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A pool that cannot be, or had no VM in time.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
     /// What a VM of several waiters failed of.
     #[error(transparent)]
     Shared(Arc<Error>),
@@ -215,6 +219,7 @@ impl Error {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Deadline { .. } => 124,
+            Self::Pool(error) => error.exit_code(),
             Self::Session(error) => error.exit_code(),
             Self::Detached { exit_code, .. } => *exit_code,
             Self::Shared(error) => error.exit_code(),
@@ -250,6 +255,7 @@ impl Error {
             Self::Record(RecordError::Running(name)) => {
                 return Some(format!("`supermachine stop {name}` first, or `rm -f`"));
             }
+            Self::Pool(error) => return error.hint().map(str::to_owned),
             Self::Detached { hint, .. } => return hint.clone(),
             Self::Shared(error) => return error.hint(),
             _ => return None,

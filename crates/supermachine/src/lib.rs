@@ -23,6 +23,7 @@
 //! | [`VmConfig`] | everything about a VM that is not in its image |
 //! | [`Vm`] | a running VM, of this process or of another one |
 //! | [`Snapshot`] | a VM that was written down, to go on from there any number of times; [`Vm::snapshot`], [`Vm::fork`] |
+//! | [`Pool`] | VMs made ahead of time, so that having a clean one takes microseconds; [`Image::pool`], [`Snapshot::pool`] |
 //! | [`ExecBuilder`], [`Child`], [`Output`] | further processes inside it |
 //! | [`Error`] | what failed, at which step, with an exit code and a hint |
 
@@ -44,6 +45,7 @@ pub mod log;
 mod names;
 mod packet;
 mod poll;
+mod pool;
 mod reach;
 mod record;
 mod runtime;
@@ -68,11 +70,12 @@ pub use config::{
 };
 pub use deadline::Deadline;
 pub use error::{
-    AssetError, ClientError, ConfigError, Error, HomeError, ImageError, PacketError, RecordError,
-    SavedError, ScratchError, SessionError, VmmError,
+    AssetError, ClientError, ConfigError, Error, HomeError, ImageError, PacketError, PoolError,
+    RecordError, SavedError, ScratchError, SessionError, VmmError,
 };
 pub use exec::{Child, ExecBuilder, ExecStdin, Output};
 pub use handle::Image;
+pub use pool::{Pool, PoolBuilder, PoolStats, PooledVm};
 pub use proto::control::{KernelFlavor, Step};
 pub use proto::session::{Exit, ExitStatus, Failure, FailureKind};
 pub use record::{VmStatus, VmSummary};
@@ -103,6 +106,8 @@ mod tests {
         is_shared::<Runtime>();
         is_shared::<Image>();
         is_shared::<Vm>();
+        is_shared::<Pool>();
+        is_shared::<PooledVm>();
         is_shared::<Child>();
         is_shared::<StdinWriter>();
         is_shared::<OutputReader>();

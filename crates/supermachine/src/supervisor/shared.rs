@@ -53,11 +53,14 @@ pub(crate) struct Status {
     pub(crate) gone: bool,
 }
 
+/// Somebody to be told that the VM has ended.
+type Watcher = Box<dyn FnOnce() + Send>;
+
 /// What a VM's handle and its supervisor's thread share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     status: Mutex<Status>,
     changed: Condvar,
+    watchers: Mutex<Vec<Watcher>>,
     orders: Mutex<Vec<Order>>,
     wake: OwnedFd,
 }
@@ -67,6 +70,7 @@ impl Shared {
         Ok(Self {
             status: Mutex::default(),
             changed: Condvar::new(),
+            watchers: Mutex::default(),
             orders: Mutex::default(),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
@@ -95,8 +99,34 @@ impl Shared {
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.lock());
+        let mut status = self.lock();
+        change(&mut status);
+        let over = status.outcome.is_some();
+        drop(status);
         self.changed.notify_all();
+        if over {
+            self.tell_watchers();
+        }
+    }
+
+    /// Has `tell` called once when the VM has ended, by the thread that finds out: at once if it has already. It may
+    /// not wait for anything of this VM.
+    pub(crate) fn watch(&self, tell: impl FnOnce() + Send + 'static) {
+        self.watchers().push(Box::new(tell));
+        if self.lock().outcome.is_some() {
+            self.tell_watchers();
+        }
+    }
+
+    fn tell_watchers(&self) {
+        let watchers = std::mem::take(&mut *self.watchers());
+        for tell in watchers {
+            tell();
+        }
+    }
+
+    fn watchers(&self) -> MutexGuard<'_, Vec<Watcher>> {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until `want` sees what it waits for.
@@ -126,5 +156,39 @@ impl Shared {
                 }
             };
         }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_watcher_is_told_of_the_end_once_however_late_it_comes() {
+        let shared = Shared::new().unwrap();
+        let told = Arc::new(AtomicUsize::new(0));
+        let watch = || {
+            let told = Arc::clone(&told);
+            shared.watch(move || {
+                told.fetch_add(1, Ordering::Relaxed);
+            });
+        };
+        watch();
+        shared.update(|status| status.settled = false);
+        assert_eq!(told.load(Ordering::Relaxed), 0);
+        shared.update(|status| status.outcome = Some(Outcome::Stopped));
+        shared.update(|status| status.gone = true);
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+        watch();
+        assert_eq!(told.load(Ordering::Relaxed), 2);
     }
 }

@@ -34,13 +34,31 @@ pub(crate) struct VmmProcess {
 
 /// Opens streams to the guest's agent, from any thread.
 #[derive(Debug, Clone)]
-pub(crate) struct VmmConnector(Arc<OwnedFd>);
+pub(crate) struct VmmConnector {
+    control: Arc<OwnedFd>,
+    pid: u32,
+}
 
 impl VmmConnector {
+    /// The process id of the VMM.
+    pub(crate) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether the VMM has closed its end, which it does when it ends.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        // The kernel reports a hang-up whether it was asked for or not; events that wait are no news.
+        poll::ready(
+            &self.control,
+            PollFlags::empty(),
+            Deadline::after(Duration::ZERO),
+        )
+    }
+
     /// Gives an order. What becomes of it is told to whoever reads the VMM's events.
     pub(crate) fn order(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), VmmError> {
         Ok(packet::send(
-            &*self.0,
+            &*self.control,
             order,
             fds,
             Deadline::after(LISTENS),
@@ -52,7 +70,7 @@ impl VmmConnector {
         let (ours, theirs) = packet::pair(SocketType::STREAM)
             .map_err(|errno| VmmError::Control(PacketError::Socket(errno)))?;
         packet::send(
-            &*self.0,
+            &*self.control,
             &Order::Connect {
                 port: proto::guest::AGENT_PORT,
             },
@@ -123,7 +141,10 @@ impl VmmProcess {
     }
 
     pub(crate) fn connector(&self) -> VmmConnector {
-        VmmConnector(Arc::clone(&self.control))
+        VmmConnector {
+            control: Arc::clone(&self.control),
+            pid: self.pid,
+        }
     }
 
     pub(crate) fn control(&self) -> BorrowedFd<'_> {

@@ -1,0 +1,81 @@
+//! A VM of a pool.
+
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::reach::Reach;
+use crate::session::SessionError;
+use crate::supervisor::Order;
+use crate::vm::Vm;
+use proto::session::FailureKind;
+use std::time::Duration;
+
+/// How long the agent of a VM that was used may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// A VM of a pool.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) vm: Vm,
+    /// No other VM of the pool had or will have it.
+    pub(super) serial: u64,
+}
+
+impl Member {
+    /// Whether the VM has not ended, as far as its supervisor and its socket know. Takes no word of the guest.
+    pub(super) fn is_alive(&self) -> bool {
+        let Reach::Local { connector, shared } = self.vm.reach() else {
+            return true;
+        };
+        let over = shared.wait(Deadline::after(Duration::ZERO), |status| {
+            let ended = status.outcome.is_some() || status.exit.is_some();
+            (ended || status.failure.is_some()).then_some(())
+        });
+        over.is_err() && !connector.has_hung_up()
+    }
+
+    /// Whether the guest still starts processes. A directory is no program, in whatever image: that the guest says so
+    /// is all that is wanted.
+    pub(super) fn is_well(&self) -> bool {
+        let deadline = Deadline::after(ANSWER);
+        let answer = self
+            .vm
+            .exec_builder()
+            .argv(["/"])
+            .deadline(deadline)
+            .output();
+        self.is_alive()
+            && matches!(
+                answer,
+                Err(Error::Session(SessionError::Guest(failure))) if failure.kind == FailureKind::NotExecutable
+            )
+    }
+
+    /// Has `tell` called when the VM has ended.
+    pub(super) fn watch(&self, tell: impl FnOnce() + Send + 'static) {
+        if let Reach::Local { shared, .. } = self.vm.reach() {
+            shared.watch(tell);
+        }
+    }
+
+    /// Tells the VM to end, and does not wait for it.
+    pub(super) fn doom(&self) {
+        if let Reach::Local { shared, .. } = self.vm.reach() {
+            shared.order(Order::Kill);
+        }
+    }
+
+    /// Ends the VM and waits until nothing is left of it.
+    pub(super) fn end(self) {
+        if let Err(error) = self.vm.kill() {
+            tracing::warn!(%error, vm = self.vm.name(), "a VM of a pool does not end");
+        }
+    }
+
+    /// The process around the VM.
+    pub(super) const fn pid(&self) -> Option<u32> {
+        match self.vm.reach() {
+            Reach::Local { connector, .. } => Some(connector.pid()),
+            Reach::Remote(_) => None,
+        }
+    }
+}
