@@ -5,6 +5,7 @@ mod copies;
 mod ends;
 mod execs;
 mod others;
+mod pools;
 mod streams;
 mod workloads;
 
