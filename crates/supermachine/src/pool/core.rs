@@ -2,13 +2,13 @@
 
 use super::error::PoolError;
 use super::member::Member;
-use super::memory::{self, Available, Shortage};
+use super::memory::{Admission, Available};
 use super::origin::Origin;
-use super::state::{Bounds, Fate, Job, Next, Seat, State, Turn};
+use super::seat::{Seat, Turn};
+use super::state::{Bounds, Fate, Job, Next, State};
 use crate::config::VmConfig;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,15 +35,8 @@ pub(super) struct Core {
     keeper: Condvar,
     /// More is ready, or something has failed.
     changed: Condvar,
-    /// Asked for memory one at a time: VMs that were let in and have not come up yet.
-    admitted: Mutex<usize>,
-    /// The process of each VM that has come up and not gone, by its serial.
-    processes: Mutex<BTreeMap<u64, u32>>,
+    admission: Admission,
     serial: AtomicU64,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sleeps until told, or until this moment.
@@ -61,23 +54,35 @@ fn sleep<'a, T>(
     }
 }
 
+/// A maker at work. What it was about to make is not waited for if its thread breaks.
+struct Shift<'a>(&'a Core);
+
+impl Drop for Shift<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.state().maker_broke();
+            self.0.tell_all();
+        }
+    }
+}
+
 impl Core {
     pub(super) fn new(settings: Settings, origin: Origin) -> Self {
+        let memory_mib = origin.memory_mib(&settings.config);
         Self {
             state: Mutex::new(State::new(settings.bounds)),
+            admission: Admission::new(settings.available.clone(), memory_mib),
             settings,
             origin,
             makers: Condvar::new(),
             keeper: Condvar::new(),
             changed: Condvar::new(),
-            admitted: Mutex::new(0),
-            processes: Mutex::default(),
             serial: AtomicU64::new(0),
         }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State<Member>> {
-        locked(&self.state)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everybody looks again.
@@ -99,7 +104,8 @@ impl Core {
                     .handed_out(now.saturating_duration_since(began));
                 return Ok(member);
             }
-            self.state().was_dead(member, now);
+            let cause = member.last_words();
+            self.state().was_dead(member, cause, now);
             self.tell_all();
             turn = Turn::First;
         }
@@ -183,6 +189,7 @@ impl Core {
 
     /// What a maker's thread does until the pool is closed.
     pub(super) fn make_and_check(self: &Arc<Self>) {
+        let _shift = Shift(self);
         while let Some(job) = self.next_job() {
             match job {
                 Job::Make => self.make(),
@@ -204,40 +211,27 @@ impl Core {
     }
 
     fn make(self: &Arc<Self>) {
-        match self.admit() {
+        match self.admission.ask() {
             Ok(Ok(())) => {}
             Ok(Err(shortage)) => return self.state().short(shortage, Instant::now()),
-            Err(error) => return self.state().failed(&Arc::new(error.into()), Instant::now()),
+            Err(error) => return self.not_made(PoolError::Memory(error).into()),
         }
-        let made = self.origin.start(&self.settings.config).map(|vm| Member {
-            vm,
-            serial: self.serial.fetch_add(1, Ordering::Relaxed),
-        });
-        if let Ok(member) = &made
-            && let Some(pid) = member.pid()
-        {
-            locked(&self.processes).insert(member.serial, pid);
-        }
-        *locked(&self.admitted) -= 1;
-        match made {
-            Ok(member) => self.bring_in(member, &Job::Make),
-            Err(error) => self.state().failed(&Arc::new(error), Instant::now()),
+        match self.origin.start(&self.settings.config) {
+            Ok(vm) => {
+                let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+                let member = Member { vm, serial };
+                self.admission.came(serial, member.pid());
+                self.bring_in(member, &Job::Make);
+            }
+            Err(error) => {
+                self.admission.will_not_come();
+                self.not_made(error);
+            }
         }
     }
 
-    /// Whether the host has memory for one more VM.
-    fn admit(&self) -> Result<Result<(), Shortage>, PoolError> {
-        let mut admitted = locked(&self.admitted);
-        let available = self.settings.available.bytes().map_err(PoolError::Memory)?;
-        let pids: Vec<_> = locked(&self.processes).values().copied().collect();
-        let taken = pids.into_iter().map(memory::taken);
-        let coming = std::iter::repeat_n(0, *admitted);
-        let each = memory::most_of_vm(self.origin.memory_mib(&self.settings.config));
-        let answer = memory::admit(available, each, taken.chain(coming));
-        if answer.is_ok() {
-            *admitted += 1;
-        }
-        Ok(answer)
+    fn not_made(&self, error: Error) {
+        self.state().failed(&Arc::new(error), Instant::now());
     }
 
     fn check(self: &Arc<Self>, member: Member) {
@@ -255,21 +249,22 @@ impl Core {
             self.watch(&member);
         }
         let (dead, serial) = (!member.is_alive(), member.serial);
+        let cause = member.last_words();
         let mut state = self.state();
         state.done(job, member, Instant::now());
         if dead {
             // Its end was told before it was among those that are ready.
-            state.died(|other| other.serial == serial, Instant::now());
+            state.died(|other| other.serial == serial, cause, Instant::now());
         }
     }
 
     /// Has a VM replaced that ends while nobody uses it.
     fn watch(self: &Arc<Self>, member: &Member) {
         let (core, serial) = (Arc::downgrade(self), member.serial);
-        member.watch(move || {
+        member.watch(move |cause| {
             if let Some(core) = core.upgrade() {
                 core.state()
-                    .died(|other| other.serial == serial, Instant::now());
+                    .died(|other| other.serial == serial, cause, Instant::now());
                 core.tell_all();
             }
         });
@@ -305,7 +300,7 @@ impl Core {
         for member in members {
             let serial = member.serial;
             member.end();
-            locked(&self.processes).remove(&serial);
+            self.admission.gone(serial);
             self.state().ended();
             self.makers.notify_all();
         }

@@ -1,7 +1,7 @@
 //! What a pool cannot do.
 
 use super::core::Settings;
-use super::state::Standing;
+use super::stats::Standing;
 use crate::error::Error;
 use std::io;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub enum PoolError {
         in_use: usize,
         /// How many others wait.
         waiting: usize,
-        /// What the last attempt to make one failed of.
+        /// What the last attempt to make one failed of, or what the last one that was made died of.
         #[source]
         failure: Option<Arc<Error>>,
     },
@@ -118,7 +118,7 @@ impl PoolError {
                 making,
                 in_use,
                 waiting,
-                failure: standing.failure,
+                failure: standing.cause,
             },
         }
     }

@@ -4,9 +4,10 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::reach::Reach;
 use crate::session::SessionError;
-use crate::supervisor::Order;
+use crate::supervisor::{Order, Outcome};
 use crate::vm::Vm;
 use proto::session::FailureKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the agent of a VM that was used may take to answer.
@@ -33,6 +34,20 @@ impl Member {
         over.is_err() && !connector.has_hung_up()
     }
 
+    /// What the VM has died of, if that is known.
+    pub(super) fn last_words(&self) -> Option<Arc<Error>> {
+        let Reach::Local { shared, .. } = self.vm.reach() else {
+            return None;
+        };
+        let known = shared.wait(Deadline::after(Duration::ZERO), |status| {
+            match (&status.failure, &status.outcome) {
+                (Some(error), _) | (None, Some(Outcome::Failed(error))) => Some(Arc::clone(error)),
+                _ => None,
+            }
+        });
+        known.ok()
+    }
+
     /// Whether the guest still starts processes. A directory is no program, in whatever image: that the guest says so
     /// is all that is wanted.
     pub(super) fn is_well(&self) -> bool {
@@ -50,10 +65,15 @@ impl Member {
             )
     }
 
-    /// Has `tell` called when the VM has ended.
-    pub(super) fn watch(&self, tell: impl FnOnce() + Send + 'static) {
+    /// Has `tell` called with what the VM died of when it has ended.
+    pub(super) fn watch(&self, tell: impl FnOnce(Option<Arc<Error>>) + Send + 'static) {
         if let Reach::Local { shared, .. } = self.vm.reach() {
-            shared.watch(tell);
+            shared.watch(|outcome| {
+                tell(match outcome {
+                    Outcome::Failed(error) => Some(Arc::clone(error)),
+                    Outcome::Exited(_) | Outcome::Stopped => None,
+                });
+            });
         }
     }
 
@@ -72,10 +92,10 @@ impl Member {
     }
 
     /// The process around the VM.
-    pub(super) const fn pid(&self) -> Option<u32> {
+    pub(super) fn pid(&self) -> u32 {
         match self.vm.reach() {
-            Reach::Local { connector, .. } => Some(connector.pid()),
-            Reach::Remote(_) => None,
+            Reach::Local { connector, .. } => connector.pid(),
+            Reach::Remote(_) => unreachable!("a pool supervises its VMs itself"),
         }
     }
 }

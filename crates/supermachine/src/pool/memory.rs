@@ -4,9 +4,10 @@
 //! is made only when `MemAvailable` covers that, the new VM whole, and a reserve. What they have taken is known from
 //! the anonymous pages of their processes; the pages they share with their template are page cache.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a VMM takes beside the guest's memory.
 const VMM: u64 = 8 << 20;
@@ -31,7 +32,7 @@ impl Available {
         })
     }
 
-    pub(super) fn bytes(&self) -> io::Result<u64> {
+    fn bytes(&self) -> io::Result<u64> {
         (self.0)()
     }
 }
@@ -39,6 +40,69 @@ impl Available {
 impl std::fmt::Debug for Available {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Available")
+    }
+}
+
+/// Lets VMs in, one after the other.
+#[derive(Debug)]
+pub(super) struct Admission {
+    available: Available,
+    /// The most one VM takes.
+    each: u64,
+    ledger: Mutex<Ledger>,
+}
+
+/// Whom memory is promised to.
+#[derive(Debug, Default)]
+struct Ledger {
+    /// Those that were let in and have not come up yet.
+    coming: usize,
+    /// The process of each that has, by its serial.
+    processes: BTreeMap<u64, u32>,
+}
+
+impl Admission {
+    /// For VMs of so much guest memory.
+    pub(super) fn new(available: Available, memory_mib: u32) -> Self {
+        Self {
+            available,
+            each: most_of_vm(memory_mib),
+            ledger: Mutex::default(),
+        }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets one more VM in, if the host has memory for it.
+    pub(super) fn ask(&self) -> io::Result<Result<(), Shortage>> {
+        let mut ledger = self.ledger();
+        let available = self.available.bytes()?;
+        let there = ledger.processes.values().map(|pid| taken(*pid));
+        let coming = std::iter::repeat_n(0, ledger.coming);
+        let answer = admit(available, self.each, there.chain(coming));
+        if answer.is_ok() {
+            ledger.coming += 1;
+        }
+        Ok(answer)
+    }
+
+    /// One that was let in has come up.
+    pub(super) fn came(&self, serial: u64, pid: u32) {
+        let mut ledger = self.ledger();
+        ledger.coming -= 1;
+        ledger.processes.insert(serial, pid);
+    }
+
+    /// One that was let in does not come.
+    pub(super) fn will_not_come(&self) {
+        self.ledger().coming -= 1;
+    }
+
+    /// One has ended.
+    pub(super) fn gone(&self, serial: u64) {
+        self.ledger().processes.remove(&serial);
     }
 }
 
@@ -52,16 +116,12 @@ pub(super) struct Shortage {
 }
 
 /// The most a VM of so much guest memory takes.
-pub(super) fn most_of_vm(memory_mib: u32) -> u64 {
+fn most_of_vm(memory_mib: u32) -> u64 {
     (u64::from(memory_mib) << 20) + VMM
 }
 
 /// Whether one more VM may be made beside others that have taken so much each.
-pub(super) fn admit(
-    available: u64,
-    each: u64,
-    taken: impl IntoIterator<Item = u64>,
-) -> Result<(), Shortage> {
+fn admit(available: u64, each: u64, taken: impl IntoIterator<Item = u64>) -> Result<(), Shortage> {
     let promised = taken
         .into_iter()
         .map(|taken| each.saturating_sub(taken))
@@ -78,7 +138,7 @@ pub(super) fn admit(
 }
 
 /// What a VMM has taken of the host's memory; nothing if it is gone.
-pub(super) fn taken(pid: u32) -> u64 {
+fn taken(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     field(&text, "RssAnon:").unwrap_or(0) + field(&text, "RssShmem:").unwrap_or(0)
 }
@@ -120,6 +180,21 @@ mod tests {
         );
         assert!(admit(RESERVE + each, each, [1 << 20]).is_err());
         assert_eq!(admit(RESERVE + each, each, [each, each + 1]), Ok(()));
+    }
+
+    #[test]
+    fn memory_is_promised_from_admission_to_the_end() {
+        let each = most_of_vm(128);
+        let admission = Admission::new(Available::new(move || Ok(RESERVE + 2 * each)), 128);
+        let ask = || admission.ask().unwrap().is_ok();
+        assert!(ask() && ask() && !ask());
+        // A process that takes nothing.
+        admission.came(7, u32::MAX);
+        assert!(!ask());
+        admission.will_not_come();
+        assert!(ask() && !ask());
+        admission.gone(7);
+        assert!(ask() && !ask());
     }
 
     proptest! {

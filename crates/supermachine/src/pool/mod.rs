@@ -14,6 +14,7 @@ mod member;
 mod memory;
 mod origin;
 mod pooled;
+mod seat;
 mod state;
 mod stats;
 mod trouble;

@@ -2,10 +2,12 @@
 //! this say what time it is.
 
 use super::memory::Shortage;
+use super::seat::{Seat, Turn};
+use super::stats::{Counts, Standing};
 use super::trouble::Trouble;
 use crate::error::Error;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How many VMs a pool has, and for how long.
@@ -43,25 +45,6 @@ struct Idle<V> {
     since: Instant,
 }
 
-/// What somebody who waits is given: a VM, or why there is none.
-pub(super) type Gift<V> = Result<V, Arc<Error>>;
-
-/// The place of one who waits.
-#[derive(Debug)]
-pub(super) struct Seat<V> {
-    gift: Mutex<Option<Gift<V>>>,
-    pub(super) given: Condvar,
-}
-
-/// Where one who waits begins to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// Behind everybody else.
-    Last,
-    /// Ahead of everybody: the turn had come already, for a VM that was dead.
-    First,
-}
-
 /// What becomes of a VM that comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -89,51 +72,6 @@ pub(super) enum Next<T> {
     Wait(Option<Instant>),
     /// Nothing any more.
     Stop,
-}
-
-/// What happened so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) made: u64,
-    pub(super) ended: u64,
-    pub(super) failed: u64,
-    pub(super) acquired: u64,
-    pub(super) wait_total: Duration,
-    pub(super) wait_max: Duration,
-}
-
-/// How things stand.
-#[derive(Debug, Clone)]
-pub(super) struct Standing {
-    pub(super) ready: usize,
-    pub(super) in_use: usize,
-    pub(super) making: usize,
-    pub(super) ending: usize,
-    pub(super) waiting: usize,
-    pub(super) shortage: Option<Shortage>,
-    pub(super) failure: Option<Arc<Error>>,
-}
-
-impl<V> Seat<V> {
-    const fn new() -> Self {
-        Self {
-            gift: Mutex::new(None),
-            given: Condvar::new(),
-        }
-    }
-
-    fn give(&self, gift: Gift<V>) {
-        *self.gift.lock().unwrap_or_else(PoisonError::into_inner) = Some(gift);
-        self.given.notify_one();
-    }
-
-    /// What was given.
-    pub(super) fn take(&self) -> Option<Gift<V>> {
-        self.gift
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
 }
 
 impl<V> State<V> {
@@ -220,22 +158,27 @@ impl<V> State<V> {
     }
 
     /// A VM that was handed out turned out to be dead.
-    pub(super) fn was_dead(&mut self, vm: V, now: Instant) {
+    pub(super) fn was_dead(&mut self, vm: V, cause: Option<Arc<Error>>, now: Instant) {
         self.in_use -= 1;
-        self.lose(vm, now);
+        self.lose(vm, cause, now);
     }
 
     /// The ready VM that `is_it`, which has died.
-    pub(super) fn died(&mut self, is_it: impl Fn(&V) -> bool, now: Instant) {
+    pub(super) fn died(
+        &mut self,
+        is_it: impl Fn(&V) -> bool,
+        cause: Option<Arc<Error>>,
+        now: Instant,
+    ) {
         let index = self.ready.iter().position(|idle| is_it(&idle.vm));
         if let Some(idle) = index.and_then(|index| self.ready.remove(index)) {
-            self.lose(idle.vm, now);
+            self.lose(idle.vm, cause, now);
         }
     }
 
-    fn lose(&mut self, vm: V, now: Instant) {
+    fn lose(&mut self, vm: V, cause: Option<Arc<Error>>, now: Instant) {
         self.counts.failed += 1;
-        self.trouble.lost(now);
+        self.trouble.lost(cause, now);
         self.doom(vm);
     }
 
@@ -280,7 +223,12 @@ impl<V> State<V> {
     /// A VM was not well.
     pub(super) fn unwell(&mut self, vm: V, now: Instant) {
         self.making -= 1;
-        self.lose(vm, now);
+        self.lose(vm, None, now);
+    }
+
+    /// The thread of a maker broke in the middle of its work.
+    pub(super) const fn maker_broke(&mut self) {
+        self.making = self.making.saturating_sub(1);
     }
 
     /// No VM was made, and all who wait are told.
@@ -358,6 +306,7 @@ impl<V> State<V> {
             waiting: self.waiting.len(),
             shortage: self.trouble.shortage(),
             failure: self.trouble.failure(),
+            cause: self.trouble.cause(),
         }
     }
 }

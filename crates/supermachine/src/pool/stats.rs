@@ -1,6 +1,8 @@
 //! A pool in figures.
 
-use super::state::{Counts, Standing};
+use super::memory::Shortage;
+use crate::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A pool in figures, of one moment.
@@ -47,4 +49,30 @@ impl PoolStats {
             wait_max: counts.wait_max,
         }
     }
+}
+
+/// What happened so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) made: u64,
+    pub(super) ended: u64,
+    pub(super) failed: u64,
+    pub(super) acquired: u64,
+    pub(super) wait_total: Duration,
+    pub(super) wait_max: Duration,
+}
+
+/// How things stand.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) ready: usize,
+    pub(super) in_use: usize,
+    pub(super) making: usize,
+    pub(super) ending: usize,
+    pub(super) waiting: usize,
+    pub(super) shortage: Option<Shortage>,
+    /// What the last attempt to make a VM failed of.
+    pub(super) failure: Option<Arc<Error>>,
+    /// That, or what the last VM that nobody used died of.
+    pub(super) cause: Option<Arc<Error>>,
 }

@@ -22,6 +22,8 @@ pub(super) struct Trouble {
     failures: u32,
     failed_at: Option<Instant>,
     failure: Option<Arc<Error>>,
+    /// What the last one that was lost died of.
+    last_words: Option<Arc<Error>>,
     shortages: u32,
     shortage: Option<Shortage>,
     until: Option<Instant>,
@@ -40,8 +42,9 @@ impl Trouble {
     }
 
     /// A VM ended while nobody used it. The first of several is replaced at once.
-    pub(super) fn lost(&mut self, now: Instant) {
+    pub(super) fn lost(&mut self, cause: Option<Arc<Error>>, now: Instant) {
         self.count_failure(now);
+        self.last_words = cause;
         if self.failures > 1 {
             self.until =
                 now.checked_add(delay(AFTER_FAILURE, AFTER_FAILURE_MOST, self.failures - 2));
@@ -71,8 +74,9 @@ impl Trouble {
     }
 
     /// A VM went to somebody and was alive.
-    pub(super) const fn given(&mut self) {
+    pub(super) fn given(&mut self) {
         self.failures = 0;
+        self.last_words = None;
     }
 
     /// A VM gave its memory back.
@@ -90,6 +94,11 @@ impl Trouble {
     /// What the last attempt failed of, if that was no lack of memory.
     pub(super) fn failure(&self) -> Option<Arc<Error>> {
         self.failure.clone()
+    }
+
+    /// Why there may be nothing to be had: the last attempt failed, or what was made died.
+    pub(super) fn cause(&self) -> Option<Arc<Error>> {
+        self.failure.clone().or_else(|| self.last_words.clone())
     }
 
     /// What the host lacked at the last attempt.
@@ -139,13 +148,16 @@ mod tests {
     fn the_first_vm_that_is_lost_is_replaced_at_once_and_further_ones_are_not() {
         let now = Instant::now();
         let mut trouble = Trouble::default();
-        trouble.lost(now);
+        trouble.lost(None, now);
         assert_eq!(held(&trouble, now), Duration::ZERO);
-        trouble.lost(now);
+        trouble.lost(None, now);
         assert_eq!(held(&trouble, now), AFTER_FAILURE);
         let later = now + FORGOTTEN + Duration::from_secs(1);
-        trouble.lost(later);
+        trouble.lost(Some(Arc::new(Error::Stopped)), later);
         assert_eq!(held(&trouble, later), Duration::ZERO);
+        assert!(trouble.failure().is_none() && trouble.cause().is_some());
+        trouble.given();
+        assert!(trouble.cause().is_none());
     }
 
     #[test]

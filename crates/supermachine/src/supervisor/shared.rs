@@ -54,7 +54,7 @@ pub(crate) struct Status {
 }
 
 /// Somebody to be told that the VM has ended.
-type Watcher = Box<dyn FnOnce() + Send>;
+type Watcher = Box<dyn FnOnce(&Outcome) + Send>;
 
 /// What a VM's handle and its supervisor's thread share.
 pub(crate) struct Shared {
@@ -101,27 +101,25 @@ impl Shared {
     pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
         let mut status = self.lock();
         change(&mut status);
-        let over = status.outcome.is_some();
+        let outcome = status.outcome.clone();
         drop(status);
         self.changed.notify_all();
-        if over {
-            self.tell_watchers();
-        }
+        self.tell_watchers(outcome);
     }
 
     /// Has `tell` called once when the VM has ended, by the thread that finds out: at once if it has already. It may
     /// not wait for anything of this VM.
-    pub(crate) fn watch(&self, tell: impl FnOnce() + Send + 'static) {
+    pub(crate) fn watch(&self, tell: impl FnOnce(&Outcome) + Send + 'static) {
         self.watchers().push(Box::new(tell));
-        if self.lock().outcome.is_some() {
-            self.tell_watchers();
-        }
+        let outcome = self.lock().outcome.clone();
+        self.tell_watchers(outcome);
     }
 
-    fn tell_watchers(&self) {
+    fn tell_watchers(&self, outcome: Option<Outcome>) {
+        let Some(outcome) = outcome else { return };
         let watchers = std::mem::take(&mut *self.watchers());
         for tell in watchers {
-            tell();
+            tell(&outcome);
         }
     }
 
@@ -178,7 +176,7 @@ mod tests {
         let told = Arc::new(AtomicUsize::new(0));
         let watch = || {
             let told = Arc::clone(&told);
-            shared.watch(move || {
+            shared.watch(move |_| {
                 told.fetch_add(1, Ordering::Relaxed);
             });
         };

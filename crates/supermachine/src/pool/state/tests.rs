@@ -248,7 +248,7 @@ impl World {
             Happens::Die(index) => {
                 let ready: Vec<_> = self.state.ready.iter().map(|idle| idle.vm).collect();
                 if let Some(vm) = ready.get(index % ready.len().max(1)) {
-                    self.state.died(|other| other == vm, self.now);
+                    self.state.died(|other| other == vm, None, self.now);
                 }
             }
             Happens::End => {
