@@ -20,7 +20,6 @@ struct Copy {
     pid: i32,
     pidfd: OwnedFd,
     control: OwnedFd,
-    disk: File,
 }
 
 /// Makes copies and hands them to whoever asked. All of them are made in one pause; without all there is none.
@@ -30,19 +29,28 @@ pub(super) fn fork(
     count: u32,
     client: &Connection,
 ) -> Result<(), Error> {
-    let copies = {
+    let vms = subject.provenance.home.vms();
+    // The disk is copied once while the VM is held, whatever the number of copies; the others are copies of that.
+    let (copies, disk) = {
         let held = access.hold(Freeze { drop_caches: false })?;
-        (0..count)
-            .map(|_| copy(&held, subject))
-            .collect::<Result<Vec<_>, _>>()?
+        let disk = scratch::unnamed_duplicate(&open_disk(subject)?, &vms)?;
+        let copies: Result<Vec<_>, _> = (0..count).map(|_| copy(&held)).collect();
+        (copies?, disk)
     };
     let base = subject.provenance.base.map(|digest| digest.to_string());
-    for copy in copies {
+    let mut disk = Some(disk);
+    for (number, copy) in (1..).zip(copies) {
         let reply = Reply::Forked {
             pid: copy.pid,
             base: base.clone(),
         };
-        let fds = [copy.control.as_fd(), copy.pidfd.as_fd(), copy.disk.as_fd()];
+        // The last one takes the disk itself: whoever has one writes to it.
+        let own = match &disk {
+            Some(first) if number < count => Some(scratch::unnamed_duplicate(first, &vms)?),
+            _ => disk.take(),
+        };
+        let fds = [copy.control.as_fd(), copy.pidfd.as_fd()].into_iter();
+        let fds: Vec<_> = fds.chain(own.as_ref().map(AsFd::as_fd)).collect();
         // A copy whose sockets nobody holds ends by itself.
         client
             .hand_over_with(&reply, &fds)
@@ -51,20 +59,21 @@ pub(super) fn fork(
     Ok(())
 }
 
-fn copy(held: &Held<'_>, subject: &Subject) -> Result<Copy, Error> {
-    let (ours, theirs) = packet::pair(SocketType::SEQPACKET)
-        .map_err(|errno| VmmError::Control(PacketError::Socket(errno)))?;
-    let source = File::open(&subject.disk).map_err(|source| SavedError::File {
+fn open_disk(subject: &Subject) -> Result<File, SavedError> {
+    File::open(&subject.disk).map_err(|source| SavedError::File {
         step: "open",
         path: subject.disk.clone(),
         source,
-    })?;
-    let disk = scratch::unnamed_duplicate(&source, &subject.provenance.home.vms())?;
+    })
+}
+
+fn copy(held: &Held<'_>) -> Result<Copy, Error> {
+    let (control, theirs) = packet::pair(SocketType::SEQPACKET)
+        .map_err(|errno| VmmError::Control(PacketError::Socket(errno)))?;
     let (pid, pidfd) = held.fork(theirs.as_fd())?;
     Ok(Copy {
         pid,
         pidfd,
-        control: ours,
-        disk,
+        control,
     })
 }
