@@ -47,8 +47,8 @@ pub enum Command {
     Boot(Boot),
     /// Builds the VM that was saved and lets it go on. Every connection of its old life is reset; a disk whose
     /// size is not the one it had is announced to the guest. Descriptors: the console log (written at its end),
-    /// the state file, then a file for each memory layer, the oldest first. For the copy that [`Command::Fork`]
-    /// made: the console log alone.
+    /// the state file, then a file for each memory layer, the oldest first, then the working set if there is one. For
+    /// the copy that [`Command::Fork`] made: the console log alone.
     Restore(Restore),
     /// Connects the descriptor (one end of a stream socketpair) to a port of the guest. If the guest
     /// refuses, the descriptor is closed.
@@ -63,6 +63,9 @@ pub enum Command {
     /// Writes down a paused VM, which stays paused. Descriptors: an empty state file, an empty memory file, and
     /// /proc/PID/pagemap of the VMM (it opens no path itself).
     Save(Contents),
+    /// Lists the pages that a VM has written since it was restored, for later restores of the same layers; the VM goes
+    /// on meanwhile. Descriptors: an empty file for the list and /proc/PID/pagemap of the VMM.
+    ListWrites,
     /// Makes a copy of a paused VM, which stays paused. Descriptor: the control socket of the copy, a process that
     /// starts with `Hello` and waits for disks and [`Command::Restore`].
     Fork,
@@ -75,6 +78,9 @@ pub struct Restore {
     pub version: u16,
     /// Number of memory layers. The first has everything; each of the others has what differs from those before it.
     pub layers: u8,
+    /// Whether the last descriptor is a working set: pages that are going to be written, made ready at one go. One that
+    /// cannot be used is ignored.
+    pub working_set: bool,
 }
 
 /// What a saved memory file holds.
@@ -179,6 +185,11 @@ pub enum Event {
     SaveFailed {
         /// What failed and why, for people.
         message: String,
+    },
+    /// Answers `ListWrites`; if it failed, the list is not to be used.
+    WritesListed {
+        /// Pages in the list, or why there is none.
+        pages: Result<u64, String>,
     },
     /// Answers `Fork`. Descriptor: a pidfd of the copy.
     Forked {

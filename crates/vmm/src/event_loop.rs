@@ -243,6 +243,13 @@ impl Session<'_> {
                 };
                 self.control.send(&event);
             }
+            Command::ListWrites => {
+                let [list, pagemap] = exactly(files)?.map(File::from);
+                let pages = self.machine.list_writes(&list, &pagemap);
+                self.control.send(&Event::WritesListed {
+                    pages: pages.map_err(|error| error.to_string()),
+                });
+            }
             Command::Fork => match self.fork(files) {
                 Ok(forked) => self
                     .control

@@ -63,6 +63,7 @@ impl Microvm {
         let order = Order::Restore(Restore {
             version: VERSION,
             layers: 1,
+            working_set: false,
         });
         let files = [console.as_fd(), saved.state.as_fd(), saved.memory.as_fd()];
         vm.send(&order, &files)?;

@@ -2,7 +2,7 @@
 
 use super::error::{SavedError, failed};
 use super::shelf::by_digest;
-use super::{MANIFEST, MEMORY_FILE, STATE_FILE};
+use super::{MANIFEST, MEMORY_FILE, STATE_FILE, working_set};
 use crate::home::Home;
 use crate::vmm::SavedFiles;
 use ::snapshot::manifest::{MAX_BYTES, Manifest};
@@ -99,6 +99,7 @@ impl Saved {
         Ok(SavedFiles {
             state: self.file(STATE_FILE)?,
             memory,
+            working_set: working_set::open(&self.dir),
         })
     }
 

@@ -7,6 +7,7 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::log::LogWriter;
 use crate::record::{CONSOLE, Entry, SCRATCH, VMM_LOG};
+use crate::saved::WorkingSet;
 use crate::scratch;
 use crate::session::{Session, SessionError, TimedOut};
 use crate::template::Template;
@@ -38,6 +39,7 @@ pub(super) struct Starting<'a> {
     /// When it was told how to come up.
     told: Instant,
     way: Way,
+    unlisted: Option<WorkingSet>,
 }
 
 /// How a VM comes up.
@@ -57,6 +59,8 @@ pub(super) struct Running {
     pub(super) kernel: KernelFlavor,
     /// Digest of the manifest of what it was restored from.
     pub(super) base: Option<Digest>,
+    /// The list of first pages that what it was restored from lacks.
+    pub(super) unlisted: Option<WorkingSet>,
 }
 
 impl<'a> Starting<'a> {
@@ -107,6 +111,7 @@ impl<'a> Starting<'a> {
             began,
             told: began,
             way: Way::Boot,
+            unlisted: None,
         })
     }
 
@@ -168,7 +173,10 @@ impl<'a> Starting<'a> {
     }
 
     /// Goes on from a template.
-    pub(super) fn restore_template(self, template: &Template) -> Result<Self, Error> {
+    pub(super) fn restore_template(mut self, template: &Template) -> Result<Self, Error> {
+        if template.files.working_set.is_none() {
+            self.unlisted = Some(WorkingSet::of(&template.saved.dir));
+        }
         self.restore(&template.files, template.saved.digest)
     }
 
@@ -227,6 +235,7 @@ impl<'a> Starting<'a> {
             timings,
             kernel,
             base,
+            unlisted: self.unlisted,
         })
     }
 }

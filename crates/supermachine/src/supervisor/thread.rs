@@ -16,6 +16,7 @@ use crate::forks::MAX as MAX_FORKS;
 use crate::home::Home;
 use crate::poll;
 use crate::record::Entry;
+use crate::saved::WorkingSet;
 use crate::session::{Session, SessionError};
 use crate::signals::Signal;
 use crate::vmm::{VmmError, VmmProcess};
@@ -47,6 +48,7 @@ pub(super) struct Supervisor {
     pub(super) clients: Clients,
     pub(super) warnings: Warnings,
     pub(super) provenance: Provenance,
+    unlisted: Option<WorkingSet>,
     pub(super) stopping: Option<Session>,
     pub(super) copying: Option<Copying>,
     pub(super) exit: Option<Exit>,
@@ -111,6 +113,7 @@ impl Supervisor {
             shared,
             clients: Clients::new(id, listener),
             warnings: running.warnings,
+            unlisted: running.unlisted,
             stopping: None,
             copying: None,
             exit: None,
@@ -214,6 +217,10 @@ impl Supervisor {
         match self.main.try_wait() {
             Some(Ok(exit)) => {
                 self.exit = Some(exit);
+                // Before anybody hears of the exit: whoever waits for it may end the VM.
+                if let Some(list) = self.unlisted.take() {
+                    list.record(&mut self.vmm);
+                }
                 self.shared.update(|status| status.exit = Some(exit));
                 self.force_after(POWER_OFF, Force::Stop);
             }

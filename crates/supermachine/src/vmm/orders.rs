@@ -15,6 +15,8 @@ pub(crate) struct SavedFiles {
     pub(crate) state: File,
     /// Memory, the oldest layer first.
     pub(crate) memory: Vec<File>,
+    /// The pages that an earlier life wrote first.
+    pub(crate) working_set: Option<File>,
 }
 
 impl VmmProcess {
@@ -49,11 +51,13 @@ impl VmmProcess {
         let fds: Vec<_> = [console, &saved.state]
             .into_iter()
             .chain(&saved.memory)
+            .chain(&saved.working_set)
             .map(AsFd::as_fd)
             .collect();
         let restore = Restore {
             version: VERSION,
             layers: u8::try_from(saved.memory.len()).unwrap_or(u8::MAX),
+            working_set: saved.working_set.is_some(),
         };
         self.send(&Command::Restore(restore), &fds)
     }
@@ -63,6 +67,7 @@ impl VmmProcess {
         let restore = Restore {
             version: VERSION,
             layers: 0,
+            working_set: false,
         };
         self.send(&Command::Restore(restore), &[console.as_fd()])
     }
@@ -110,6 +115,23 @@ impl VmmProcess {
             _ => None,
         })? {
             Some(saved) => saved.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Lists the pages that were written since the restore. Returns how many; `None` when the deadline has passed.
+    pub(crate) fn list_writes(
+        &mut self,
+        list: &File,
+        deadline: Deadline,
+    ) -> Result<Option<u64>, VmmError> {
+        let pagemap = self.pagemap()?;
+        self.send(&Command::ListWrites, &[list.as_fd(), pagemap.as_fd()])?;
+        match self.wait_for(deadline, |event| match event {
+            Event::WritesListed { pages } => Some(pages.map_err(VmmError::NotSaved)),
+            _ => None,
+        })? {
+            Some(listed) => listed.map(Some),
             None => Ok(None),
         }
     }

@@ -41,6 +41,8 @@ pub enum Source {
         state: File,
         /// Memory, the oldest layer first.
         layers: Vec<File>,
+        /// Pages that are going to be written.
+        working_set: Option<File>,
     },
     /// What a copy of a VMM has of the original.
     Inherited(Inherited),
@@ -62,12 +64,16 @@ impl Source {
             ((Some(console), None, _), Some(inherited)) if layers == 0 => {
                 Ok((console, Self::Inherited(inherited)))
             }
-            ((Some(console), Some(state), files), None) if layers > 0 && files.len() == layers => {
+            ((Some(console), Some(state), mut files), None)
+                if layers > 0 && files.len() == layers + usize::from(restore.working_set) =>
+            {
+                let working_set = files.drain(layers..).next();
                 Ok((
                     console,
                     Self::Files {
                         state,
                         layers: files,
+                        working_set,
                     },
                 ))
             }
@@ -87,9 +93,16 @@ impl Source {
             Ok::<_, VmmError>((state, shape))
         };
         match self {
-            Self::Files { state, layers } => {
+            Self::Files {
+                state,
+                layers,
+                working_set,
+            } => {
                 let (state, shape) = parse(&read(&state)?)?;
                 let ram = memory::restore(shape.memory_mib, layers)?;
+                if let Some(list) = working_set {
+                    memory::make_ready(&ram, &list);
+                }
                 Ok((state, shape, ram))
             }
             Self::Inherited(inherited) => {
@@ -179,6 +192,11 @@ impl Running {
             .map_err(VmmError::at(Step::Device, "cannot write the state file"))?;
         memory::dump(&self.ram, contents, memory, pagemap)
             .map_err(VmmError::at(Step::Memory, "cannot write the memory file"))
+    }
+
+    /// Lists the pages that were written since the machine was restored.
+    pub fn list_writes(&self, out: &File, pagemap: &File) -> std::io::Result<u64> {
+        memory::list_writes(&self.ram, out, pagemap)
     }
 
     /// The memory, for a copy of this process.

@@ -56,6 +56,30 @@ pub fn dump(ram: &Ram, contents: Contents, out: &File, map: &File) -> io::Result
     Ok(data.map(|run| run.pages).sum())
 }
 
+/// Writes a list of the pages of a restored machine that are its own by now. Returns how many there are.
+pub fn list_writes(ram: &Ram, out: &File, map: &File) -> io::Result<u64> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut first = 0;
+    for (_, region) in &ram.regions {
+        let pages = region.size() / PAGE;
+        pagemap::own_pages(map, region.as_ptr() as usize, pages, |page| {
+            extend(&mut runs, first + page as u64, RunKind::Data);
+        })?;
+        first += pages as u64;
+    }
+    // What the layers have no data for is anonymous: the guest gets it fast enough, in large pages where it can.
+    runs.retain(|run| {
+        let layers = ram.layers.iter().flat_map(|layer| &layer.runs);
+        layers
+            .filter(|known| known.kind == RunKind::Data)
+            .any(|known| {
+                run.first < known.first + known.pages && known.first < run.first + run.pages
+            })
+    });
+    write_runs(out, ram.bytes(), &runs).map_err(io::Error::other)?;
+    Ok(runs.iter().map(|run| run.pages).sum())
+}
+
 /// Adds a page to the runs, to the last one if it continues it. The first `known` are another region's: what follows
 /// them in the file does not follow them in memory.
 fn note(runs: &mut Vec<Run>, known: usize, number: u64, data: &[u8; PAGE]) {
@@ -64,7 +88,19 @@ fn note(runs: &mut Vec<Run>, known: usize, number: u64, data: &[u8; PAGE]) {
     } else {
         RunKind::Data
     };
-    match runs[known..].last_mut() {
+    if runs.len() == known {
+        runs.push(Run {
+            first: number,
+            pages: 1,
+            kind,
+        });
+    } else {
+        extend(runs, number, kind);
+    }
+}
+
+fn extend(runs: &mut Vec<Run>, number: u64, kind: RunKind) {
+    match runs.last_mut() {
         Some(run) if run.kind == kind && run.first + run.pages == number => run.pages += 1,
         _ => runs.push(Run {
             first: number,

@@ -3,7 +3,7 @@
 use super::{Ram, allocate};
 use crate::error::VmmError;
 use proto::control::Step;
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 use snapshot::memory::{PAGE_SIZE, Run, RunKind, read_runs};
 use std::fs::File;
 use std::sync::Arc;
@@ -59,6 +59,33 @@ pub fn restore(mib: u32, files: Vec<File>) -> Result<Ram, VmmError> {
     }
     ram.layers = Arc::new(layers);
     Ok(ram)
+}
+
+/// Makes the pages of a list that was recorded in an earlier life our own before the guest writes to them: a fault of
+/// the guest's costs ten times as much as a page here. The list is a hint; one that cannot be used is ignored.
+pub fn make_ready(ram: &Ram, list: &File) {
+    let Ok(runs) = read_runs(list, ram.bytes()) else {
+        return;
+    };
+    let mut first = 0;
+    for (_, region) in &ram.regions {
+        let target = Target {
+            region,
+            first,
+            end: first + region.size() as u64 / PAGE_SIZE,
+        };
+        for (from, to) in runs.iter().filter_map(|run| target.clip(run)) {
+            let (address, len) = target.place(from, to);
+            // SAFETY: the range is inside our own mapped region; the advice changes no content.
+            let ready =
+                unsafe { rustix::mm::madvise(address.cast(), len, Advice::LinuxPopulateWrite) };
+            // Linux before 5.14, or no memory left: the guest's own faults will do, or fail where they are reported.
+            if ready.is_err() {
+                return;
+            }
+        }
+        first = target.end;
+    }
 }
 
 /// A region and the pages of the memory file that are its.

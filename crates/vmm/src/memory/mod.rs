@@ -6,8 +6,8 @@ mod dump;
 mod layers;
 mod pagemap;
 
-pub use dump::dump;
-pub use layers::restore;
+pub use dump::{dump, list_writes};
+pub use layers::{make_ready, restore};
 
 use crate::arch::layout;
 use crate::error::VmmError;

@@ -245,13 +245,29 @@ impl Vmm {
     }
 
     pub fn restore(&self, saved: &Saved) {
+        self.restore_with(saved, None);
+    }
+
+    pub fn restore_with(&self, saved: &Saved, working_set: Option<&File>) {
         let restore = Restore {
             version: VERSION,
             layers: saved.layers.len() as u8,
+            working_set: working_set.is_some(),
         };
         let mut descriptors = vec![self.console.as_fd(), saved.state.as_fd()];
-        descriptors.extend(saved.layers.iter().map(AsFd::as_fd));
+        descriptors.extend(saved.layers.iter().chain(working_set).map(AsFd::as_fd));
         self.send(&Command::Restore(restore), &descriptors);
+    }
+
+    /// The pages this VM has written since it was restored, and how many.
+    pub fn list_writes(&self) -> (File, u64) {
+        let list = file(b"");
+        let pagemap = File::open(format!("/proc/{}/pagemap", self.pid)).unwrap();
+        self.send(&Command::ListWrites, &[list.as_fd(), pagemap.as_fd()]);
+        match self.event() {
+            Some(Event::WritesListed { pages: Ok(pages) }) => (list, pages),
+            event => panic!("{event:?}"),
+        }
     }
 
     /// A copy of this paused VM, made by its own process. It waits to be continued.
@@ -277,6 +293,7 @@ impl Vmm {
         let restore = Restore {
             version: VERSION,
             layers: 0,
+            working_set: false,
         };
         self.send(&Command::Restore(restore), &[self.console.as_fd()]);
         assert!(matches!(self.event(), Some(Event::Running { .. })));

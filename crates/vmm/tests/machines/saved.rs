@@ -144,6 +144,52 @@ fn changes_are_laid_over_what_they_changed() {
     assert_eq!(last.console_text(), "c0");
 }
 
+/// Counts up in a page of its own and prints a line each time it comes around 256 times.
+fn counter() -> std::fs::File {
+    let mut code = CONSOLE.to_vec();
+    code.extend([0xfe, 0x05, 0, 0, 0x20, 0, 0x75, 0xf8]); // 1: inc byte [0x200000]; jnz 1b
+    code.extend(print(b'\n'));
+    code.extend([0xeb, 0xf3]); // jmp 1b
+    kernel(&code)
+}
+
+#[test]
+fn pages_that_were_made_ready_hold_what_was_saved() {
+    let original = Vmm::spawn();
+    original.boot(&counter(), |_| {});
+    running(&original);
+    original.wait_for_text("\n");
+    original.pause();
+    let saved = original.save(&[]);
+
+    let first = Vmm::restored(&saved);
+    running(&first);
+    first.wait_for_text("\n");
+    let (list, pages) = first.list_writes();
+    assert!((1..saved.pages).contains(&pages), "{pages}");
+
+    let second = Vmm::spawn();
+    second.restore_with(&saved, Some(&list));
+    running(&second);
+    second.pause();
+    let own = second.save(&saved.layers);
+    // Only what the guest changed counts as changed, not what was made ready for it.
+    assert!(own.pages <= pages, "{} {pages}", own.pages);
+    second.resume();
+    second.wait_for_text("\n");
+}
+
+#[test]
+fn a_list_that_cannot_be_used_is_ignored() {
+    let saved = saved_alphabet();
+    for list in [file(b""), file(&[0xff; 4096])] {
+        let vmm = Vmm::spawn();
+        vmm.restore_with(&saved, Some(&list));
+        running(&vmm);
+        vmm.wait_for_output(10);
+    }
+}
+
 #[test]
 fn a_copy_goes_on_beside_the_original() {
     let original = Vmm::spawn();
@@ -268,6 +314,7 @@ fn another_version_of_the_conversation_is_refused() {
     let restore = Restore {
         version: VERSION + 1,
         layers: 1,
+        working_set: false,
     };
     vmm.send(
         &Command::Restore(restore),
