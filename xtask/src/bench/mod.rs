@@ -18,6 +18,7 @@ mod qemu;
 mod registry;
 mod restore;
 mod row;
+mod run;
 mod screen;
 mod smaps;
 mod stats;
@@ -56,6 +57,22 @@ const ALL: &[Measurement] = &[
             unit: "ms",
         },
         run: restore::measure,
+    },
+    Measurement {
+        subject: Subject {
+            row: 3,
+            name: "restore to the first output, whole command, 512 MiB",
+            unit: "ms",
+        },
+        run: run::first_output,
+    },
+    Measurement {
+        subject: Subject {
+            row: 5,
+            name: "`run IMAGE true`, whole command, an image that was never run",
+            unit: "ms",
+        },
+        run: run::whole_command,
     },
     Measurement {
         subject: Subject {
