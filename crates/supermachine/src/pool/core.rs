@@ -193,7 +193,7 @@ impl Core {
         while let Some(job) = self.next_job() {
             match job {
                 Job::Make => self.make(),
-                Job::Check(member) => self.check(member),
+                Job::Check(member) => self.bring_in_if_well(member, &Job::Check(())),
             }
             self.tell_all();
         }
@@ -221,7 +221,7 @@ impl Core {
                 let serial = self.serial.fetch_add(1, Ordering::Relaxed);
                 let member = Member { vm, serial };
                 self.admission.came(serial, member.pid());
-                self.bring_in(member, &Job::Make);
+                self.bring_in_if_well(member, &Job::Make);
             }
             Err(error) => {
                 self.admission.will_not_come();
@@ -234,12 +234,15 @@ impl Core {
         self.state().failed(&Arc::new(error), Instant::now());
     }
 
-    fn check(self: &Arc<Self>, member: Member) {
-        if member.is_well() {
-            self.bring_in(member, &Job::Check(()));
-        } else {
-            member.doom();
-            self.state().unwell(member, Instant::now());
+    /// Has the guest answer first. What a first process costs more than the next, mostly pages that it is the first to
+    /// touch, is not left to whoever gets the VM.
+    fn bring_in_if_well(self: &Arc<Self>, member: Member, job: &Job<()>) {
+        match member.examine() {
+            Ok(()) => self.bring_in(member, job),
+            Err(cause) => {
+                member.doom();
+                self.state().unwell(member, cause, Instant::now());
+            }
         }
     }
 

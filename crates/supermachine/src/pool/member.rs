@@ -6,7 +6,6 @@ use crate::reach::Reach;
 use crate::session::SessionError;
 use crate::supervisor::{Order, Outcome};
 use crate::vm::Vm;
-use proto::session::FailureKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,9 +47,9 @@ impl Member {
         known.ok()
     }
 
-    /// Whether the guest still starts processes. A directory is no program, in whatever image: that the guest says so
-    /// is all that is wanted.
-    pub(super) fn is_well(&self) -> bool {
+    /// Whether the guest starts processes. A directory is no program, in whatever image: that the guest says so, or what
+    /// else it does not like about the request, is all that is wanted.
+    pub(super) fn examine(&self) -> Result<(), Arc<Error>> {
         let deadline = Deadline::after(ANSWER);
         let answer = self
             .vm
@@ -58,11 +57,10 @@ impl Member {
             .argv(["/"])
             .deadline(deadline)
             .output();
-        self.is_alive()
-            && matches!(
-                answer,
-                Err(Error::Session(SessionError::Guest(failure))) if failure.kind == FailureKind::NotExecutable
-            )
+        match answer {
+            Err(error) if !is_verdict(&error) => Err(Arc::new(error)),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Has `tell` called with what the VM died of when it has ended.
@@ -97,5 +95,15 @@ impl Member {
             Reach::Local { connector, .. } => connector.pid(),
             Reach::Remote(_) => unreachable!("a pool supervises its VMs itself"),
         }
+    }
+}
+
+/// Whether an error is what a guest that is well says of a program it cannot run.
+const fn is_verdict(error: &Error) -> bool {
+    match error {
+        Error::Session(SessionError::Guest(failure)) => {
+            matches!(failure.kind.exit_code(), 126 | 127)
+        }
+        _ => false,
     }
 }

@@ -221,9 +221,9 @@ impl<V> State<V> {
     }
 
     /// A VM was not well.
-    pub(super) fn unwell(&mut self, vm: V, now: Instant) {
+    pub(super) fn unwell(&mut self, vm: V, cause: Arc<Error>, now: Instant) {
         self.making -= 1;
-        self.lose(vm, None, now);
+        self.lose(vm, Some(cause), now);
     }
 
     /// The thread of a maker broke in the middle of its work.

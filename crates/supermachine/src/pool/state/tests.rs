@@ -149,7 +149,7 @@ fn a_used_vm_goes_out_again_only_after_it_was_looked_at() {
     assert_eq!((state.take(), state.counts.made), (Some(vm), 1));
     state.give_back(vm, Fate::Check);
     assert_eq!(state.next_job(now), Next::Do(Job::Check(vm)));
-    state.unwell(vm, now);
+    state.unwell(vm, Arc::new(Error::Stopped), now);
     assert_eq!(state.next_end(now), Next::Do(vec![vm]));
 }
 
@@ -281,7 +281,9 @@ impl World {
                 }
             }
             (Some(Job::Check(vm)), Outcome::Well) => self.state.done(&Job::Check(()), vm, self.now),
-            (Some(Job::Check(vm)), Outcome::Unwell) => self.state.unwell(vm, self.now),
+            (Some(Job::Check(vm)), Outcome::Unwell) => {
+                self.state.unwell(vm, Arc::new(Error::Stopped), self.now);
+            }
             (None, _) => {}
         }
     }
