@@ -99,13 +99,13 @@ impl Core {
         loop {
             let member = self.take(turn, deadline, began)?;
             let now = Instant::now();
-            if member.is_alive() {
+            let pulse = member.pulse();
+            if pulse.is_alive() {
                 self.state()
                     .handed_out(now.saturating_duration_since(began));
                 return Ok(member);
             }
-            let cause = member.last_words();
-            self.state().was_dead(member, cause, now);
+            self.state().was_dead(member, pulse.last_words(), now);
             self.tell_all();
             turn = Turn::First;
         }
@@ -145,7 +145,7 @@ impl Core {
     /// A VM comes back from whoever used it.
     pub(super) fn give_back(&self, member: Member, fate: Fate) {
         let fate = match fate {
-            Fate::Check if !member.is_alive() => Fate::End,
+            Fate::Check if !member.pulse().is_alive() => Fate::End,
             fate => fate,
         };
         if fate == Fate::End {
@@ -251,13 +251,13 @@ impl Core {
         if *job == Job::Make {
             self.watch(&member);
         }
-        let (dead, serial) = (!member.is_alive(), member.serial);
-        let cause = member.last_words();
-        let mut state = self.state();
-        state.done(job, member, Instant::now());
-        if dead {
-            // Its end was told before it was among those that are ready.
-            state.died(|other| other.serial == serial, cause, Instant::now());
+        let (pulse, serial) = (member.pulse(), member.serial);
+        self.state().done(job, member, Instant::now());
+        // Its end may have been told before it was among those that are ready.
+        if !pulse.is_alive() {
+            let cause = pulse.last_words();
+            self.state()
+                .died(|other| other.serial == serial, cause, Instant::now());
         }
     }
 

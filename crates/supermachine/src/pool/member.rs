@@ -20,10 +20,14 @@ pub(super) struct Member {
     pub(super) serial: u64,
 }
 
-impl Member {
-    /// Whether the VM has not ended, as far as its supervisor and its socket know. Takes no word of the guest.
+/// What is known of a VM's life without a word of its guest.
+#[derive(Debug)]
+pub(super) struct Pulse(Reach);
+
+impl Pulse {
+    /// Whether the VM has not ended, as far as its supervisor and its socket know.
     pub(super) fn is_alive(&self) -> bool {
-        let Reach::Local { connector, shared } = self.vm.reach() else {
+        let Reach::Local { connector, shared } = &self.0 else {
             return true;
         };
         let over = shared.wait(Deadline::after(Duration::ZERO), |status| {
@@ -35,7 +39,7 @@ impl Member {
 
     /// What the VM has died of, if that is known.
     pub(super) fn last_words(&self) -> Option<Arc<Error>> {
-        let Reach::Local { shared, .. } = self.vm.reach() else {
+        let Reach::Local { shared, .. } = &self.0 else {
             return None;
         };
         let known = shared.wait(Deadline::after(Duration::ZERO), |status| {
@@ -45,6 +49,12 @@ impl Member {
             }
         });
         known.ok()
+    }
+}
+
+impl Member {
+    pub(super) fn pulse(&self) -> Pulse {
+        Pulse(self.vm.reach().clone())
     }
 
     /// Whether the guest starts processes. A directory is no program, in whatever image: that the guest says so, or what
