@@ -5,6 +5,7 @@ mod awkward;
 mod crashes;
 mod people;
 mod programs;
+mod registers;
 mod run;
 mod snapshots;
 mod sources;

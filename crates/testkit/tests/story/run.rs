@@ -259,3 +259,19 @@ fn more_than_one_cpu_on_software_kvm_is_an_error_that_says_so() {
         assert_eq!(out.ok(), "2\n");
     }
 }
+
+#[test]
+fn memory_reaches_beyond_the_hole_for_devices() {
+    let home = Home::new();
+    let image = home.image("busybox");
+    let script = "awk '/MemTotal/ { print $2 }' /proc/meminfo";
+    for how in [&["--cold-boot"][..], &[]] {
+        let words = [
+            &["run", "--rm", "--memory", "4G"],
+            how,
+            &[image.as_str(), "sh", "-c", script],
+        ];
+        let kib: u64 = home.run(words.concat()).ok().trim().parse().unwrap();
+        assert!(kib > 3_800_000, "{kib}");
+    }
+}
