@@ -15,14 +15,14 @@ use std::process::Command;
 
 const PROGRAM: &str = "exec_round_trip";
 
-/// One warm VM of the busybox image.
-pub fn measure(bench: &Bench) -> Result<Measured> {
+/// Builds an example of testkit that measures through the library, and lets it measure with the busybox image.
+pub(super) fn ask(bench: &Bench, example: &str, runs: usize) -> Result<Value> {
     let mut build = workspace::cargo();
     build
         .args(["build", "--release", "--package", "testkit", "--example"])
-        .arg(PROGRAM);
+        .arg(example);
     build.checked()?;
-    let program = workspace::target()?.join("release/examples").join(PROGRAM);
+    let program = workspace::target()?.join("release/examples").join(example);
     let image = images::ensure([images::find("busybox")?])?.remove(0);
     let home = tempfile::tempdir()?;
     let mut measurer = Command::new(program);
@@ -30,10 +30,14 @@ pub fn measure(bench: &Bench) -> Result<Measured> {
         .env("SUPERMACHINE_HOME", home.path())
         .env("SUPERMACHINE_LIBEXEC", &bench.programs.dir)
         .arg(format!("oci:{}", image.display()))
-        .arg(bench.options.runs(Price::Cheap).to_string());
+        .arg(runs.to_string());
     let text = measurer.text()?;
-    let answer: Value =
-        serde_json::from_str(&text).with_context(|| format!("{PROGRAM} said {text}"))?;
+    serde_json::from_str(&text).with_context(|| format!("{example} said {text}"))
+}
+
+/// One warm VM of the busybox image.
+pub fn measure(bench: &Bench) -> Result<Measured> {
+    let answer = ask(bench, PROGRAM, bench.options.runs(Price::Cheap))?;
     let named = |name: &str, key: &str| -> Result<Named> {
         Ok(Named {
             name: name.to_owned(),
@@ -57,7 +61,7 @@ pub fn measure(bench: &Bench) -> Result<Measured> {
     })
 }
 
-fn summary(answer: &Value, key: &str) -> Result<Summary> {
+pub(super) fn summary(answer: &Value, key: &str) -> Result<Summary> {
     let values: Vec<f64> = answer[key]
         .as_array()
         .into_iter()
@@ -66,7 +70,7 @@ fn summary(answer: &Value, key: &str) -> Result<Summary> {
         .map(|us| us / 1e3)
         .collect();
     if values.is_empty() {
-        anyhow::bail!("{PROGRAM} reports no {key}");
+        anyhow::bail!("the measuring program reports no {key}");
     }
     Ok(Summary::of(values))
 }

@@ -13,6 +13,7 @@ mod layer;
 mod memory;
 mod microvm;
 mod options;
+mod pool;
 mod programs;
 mod qemu;
 mod registry;
@@ -73,6 +74,14 @@ const ALL: &[Measurement] = &[
             unit: "ms",
         },
         run: run::whole_command,
+    },
+    Measurement {
+        subject: Subject {
+            row: 6,
+            name: "pool: acquire, exec of `true`, release",
+            unit: "ms",
+        },
+        run: pool::measure,
     },
     Measurement {
         subject: Subject {
