@@ -7,6 +7,15 @@ use std::path::{Path, PathBuf};
 /// A variable and its value.
 pub type Variable = (OsString, OsString);
 
+/// What a command line does to the image's environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Sets a variable.
+    Set(OsString, OsString),
+    /// Takes one out: `-e NAME` of a variable that is not set here either.
+    Remove(OsString),
+}
+
 /// Why a variable is not one.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
@@ -47,7 +56,8 @@ pub enum LineError {
     NotText,
 }
 
-/// How a variable without a value is looked up: it takes the value it has here, and is left out if it has none.
+/// How a variable without a value is looked up: it takes the value it has here. If it has none, a flag takes it out of
+/// the image's environment, and a file's line means nothing.
 pub type Lookup<'a> = &'a dyn Fn(&OsStr) -> Option<OsString>;
 
 /// All variables of a command line: those of the files first, so that `-e` wins, and later ones win.
@@ -55,22 +65,27 @@ pub fn gather(
     files: &[PathBuf],
     given: &[OsString],
     lookup: Lookup<'_>,
-) -> Result<Vec<Variable>, EnvironmentError> {
-    let mut variables = Vec::new();
+) -> Result<Vec<Change>, EnvironmentError> {
+    let mut changes = Vec::new();
     for path in files {
         let content = std::fs::read(path).map_err(|source| EnvironmentError::Read {
             path: path.clone(),
             source,
         })?;
-        variables.extend(parse_file(path, &content, lookup)?);
+        let variables = parse_file(path, &content, lookup)?;
+        changes.extend(
+            variables
+                .into_iter()
+                .map(|(name, value)| Change::Set(name, value)),
+        );
     }
     for text in given {
-        variables.extend(parse_flag(text, lookup)?);
+        changes.push(parse_flag(text, lookup)?);
     }
-    Ok(variables)
+    Ok(changes)
 }
 
-fn parse_flag(text: &OsStr, lookup: Lookup<'_>) -> Result<Option<Variable>, EnvironmentError> {
+fn parse_flag(text: &OsStr, lookup: Lookup<'_>) -> Result<Change, EnvironmentError> {
     let bytes = text.as_bytes();
     let (name, value) = match bytes.iter().position(|byte| *byte == b'=') {
         Some(at) => (
@@ -83,9 +98,11 @@ fn parse_flag(text: &OsStr, lookup: Lookup<'_>) -> Result<Option<Variable>, Envi
         return Err(EnvironmentError::NoName(text.to_owned()));
     }
     let name = OsStr::from_bytes(name);
-    Ok(value
-        .or_else(|| lookup(name))
-        .map(|value| (name.to_owned(), value)))
+    let name = name.to_owned();
+    Ok(match value.or_else(|| lookup(&name)) {
+        Some(value) => Change::Set(name, value),
+        None => Change::Remove(name),
+    })
 }
 
 fn parse_file(
@@ -198,13 +215,19 @@ mod tests {
     fn flags_take_any_bytes_and_may_name_a_variable_of_ours() {
         let flag = |bytes: &[u8]| parse_flag(OsStr::from_bytes(bytes), &here);
         let value = OsString::from_vec(b" \n\xff=".to_vec());
-        assert_eq!(flag(b"A= \n\xff=").unwrap(), Some(("A".into(), value)));
+        assert_eq!(flag(b"A= \n\xff=").unwrap(), Change::Set("A".into(), value));
         assert_eq!(
             flag(b"HERE").unwrap(),
-            Some(("HERE".into(), "from here".into()))
+            Change::Set("HERE".into(), "from here".into())
         );
-        assert_eq!(flag(b"NOT_HERE").unwrap(), None);
-        assert_eq!(flag(b"HERE=").unwrap(), Some(("HERE".into(), "".into())));
+        assert_eq!(
+            flag(b"NOT_HERE").unwrap(),
+            Change::Remove("NOT_HERE".into())
+        );
+        assert_eq!(
+            flag(b"HERE=").unwrap(),
+            Change::Set("HERE".into(), "".into())
+        );
         assert!(matches!(flag(b"=x"), Err(EnvironmentError::NoName(_))));
         assert!(matches!(flag(b""), Err(EnvironmentError::NoName(_))));
     }
@@ -214,12 +237,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vars");
         std::fs::write(&path, "A=file\nB=file").unwrap();
-        let variables = gather(&[path], &["A=flag".into()], &here).unwrap();
-        let names: Vec<_> = variables
-            .iter()
-            .map(|(name, value)| format!("{}={}", name.display(), value.display()))
-            .collect();
-        assert_eq!(names, ["A=file", "B=file", "A=flag"]);
+        let changes = gather(&[path], &["A=flag".into()], &here).unwrap();
+        let set = |name: &str, value: &str| Change::Set(name.into(), value.into());
+        assert_eq!(
+            changes,
+            [set("A", "file"), set("B", "file"), set("A", "flag")]
+        );
     }
 
     #[test]

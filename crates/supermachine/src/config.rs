@@ -219,6 +219,12 @@ impl VmConfig {
         self
     }
 
+    /// Takes a variable of the image's out of the environment.
+    pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
+        self.env.push(key.as_ref().into());
+        self
+    }
+
     /// Runs as this user instead of the image's: `user`, `uid`, `user:group`, `uid:gid` and mixtures.
     pub fn user(mut self, user: impl AsRef<OsStr>) -> Self {
         self.user = Some(user.as_ref().into());

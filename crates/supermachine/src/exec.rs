@@ -92,6 +92,12 @@ impl<'vm> ExecBuilder<'vm> {
         self
     }
 
+    /// Takes a variable of the VM's out of the environment.
+    pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
+        self.wishes.env.push(key.as_ref().into());
+        self
+    }
+
     /// Runs as this user: `user`, `uid`, `user:group`, `uid:gid` and mixtures.
     pub fn user(mut self, user: impl AsRef<OsStr>) -> Self {
         self.wishes.user = Some(user.as_ref().into());

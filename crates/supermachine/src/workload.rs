@@ -176,16 +176,21 @@ pub(crate) fn wants_pid_1(argv: &[ByteString]) -> bool {
         || program.rsplit(|byte| *byte == b'/').next() == Some(b"systemd")
 }
 
-/// Sets a variable in place, or appends it.
+/// Sets a variable in place, or appends it; a name without a value takes it out.
 fn set(env: &mut Vec<ByteString>, variable: ByteString) -> Result<(), ConfigError> {
-    let key = |string: &ByteString| string.0.iter().position(|byte| *byte == b'=');
-    let Some(len) = key(&variable).filter(|len| *len > 0) else {
-        return Err(ConfigError::Variable(variable.lossy()));
+    let name = |string: &ByteString| -> Vec<u8> {
+        let name = string.0.split(|byte| *byte == b'=').next();
+        name.unwrap_or_default().to_vec()
     };
-    match env
-        .iter_mut()
-        .find(|known| known.0.get(..=len) == variable.0.get(..=len))
-    {
+    let wanted = name(&variable);
+    if wanted.is_empty() {
+        return Err(ConfigError::Variable(variable.lossy()));
+    }
+    if wanted.len() == variable.0.len() {
+        env.retain(|known| name(known) != wanted);
+        return Ok(());
+    }
+    match env.iter_mut().find(|known| name(known) == wanted) {
         Some(known) => *known = variable,
         None => env.push(variable),
     }
@@ -281,6 +286,14 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_that_is_removed_is_gone_and_others_of_a_like_name_stay() {
+        let config = VmConfig::new().env_remove("A").env("AB", "1");
+        let defaults = Defaults::new(&image(), &config, "host").unwrap();
+        let env: Vec<_> = defaults.env.iter().map(ByteString::lossy).collect();
+        assert_eq!(env, ["HOSTNAME=host", "PATH=/bin", "B=x=y", "AB=1"]);
+    }
+
+    #[test]
     fn user_directory_and_stop_signal_come_from_the_image_unless_given() {
         let defaults = Defaults::new(&image(), &VmConfig::new(), "h").unwrap();
         assert_eq!(
@@ -348,8 +361,8 @@ mod tests {
             ConfigError::ZeroByte("a\0b".into())
         );
         assert_eq!(
-            refused(vec!["a".into()], vec!["NOVALUE".into()]),
-            ConfigError::Variable("NOVALUE".into())
+            refused(vec!["a".into()], vec!["".into()]),
+            ConfigError::Variable("".into())
         );
         assert_eq!(
             refused(vec!["a".into()], vec!["=x".into()]),

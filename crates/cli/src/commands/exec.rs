@@ -3,7 +3,7 @@
 use super::each::naming;
 use super::process::{Streams, attend};
 use crate::args;
-use crate::environment::{self, Variable};
+use crate::environment::{self, Change};
 use crate::signals::Relay;
 use crate::streams::Readers;
 use anyhow::Context;
@@ -15,7 +15,7 @@ use supermachine::{Child, ExecStdin, Runtime, Vm};
 /// What is run in a VM, and as whom.
 pub struct Process {
     pub command: Vec<OsString>,
-    pub variables: Vec<Variable>,
+    pub variables: Vec<Change>,
     pub user: Option<OsString>,
     pub workdir: Option<OsString>,
     pub stdin: ExecStdin,
@@ -51,8 +51,11 @@ impl Process {
     /// Runs it and stays with it.
     pub fn attended(self, vm: &Vm, relay: &Relay) -> anyhow::Result<u8> {
         let mut process = vm.exec_builder().argv(self.command).stdin(self.stdin);
-        for (name, value) in self.variables {
-            process = process.env(name, value);
+        for change in self.variables {
+            process = match change {
+                Change::Set(name, value) => process.env(name, value),
+                Change::Remove(name) => process.env_remove(name),
+            };
         }
         if let Some(user) = self.user.filter(|user| !user.as_bytes().is_empty()) {
             process = process.user(user);

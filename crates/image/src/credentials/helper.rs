@@ -6,14 +6,15 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
 
 use super::Credentials;
 
 /// Helpers may ask the user to unlock a key ring, but not for ever.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks at a helper that closed its output but has not ended.
-const EXIT_POLL: Duration = Duration::from_millis(5);
 const OUTPUT_LIMIT: u64 = 1 << 20;
 /// What every helper prints when it knows no login.
 const NOT_FOUND: &str = "credentials not found in native keychain";
@@ -226,13 +227,22 @@ fn converse(
         Err(RecvTimeoutError::Timeout) => return Ok(None),
         Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
     };
+    let ended = wait_until(child, deadline)?;
+    Ok(ended.map(|status| (status, output)))
+}
+
+/// Waits for the end of a helper that closed its output.
+fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some((status, output)));
+        let left = deadline.saturating_duration_since(Instant::now());
+        // More than a Timespec holds is no limit.
+        let left = Timespec::try_from(left).ok();
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], left.as_ref()) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return child.wait().map(Some),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
-        if Instant::now() >= deadline {
-            return Ok(None);
-        }
-        thread::sleep(EXIT_POLL);
     }
 }

@@ -1,7 +1,8 @@
 //! Removing images, and what no image needs any more.
 use std::collections::BTreeSet;
+use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::in_use::{Claim, InUse};
 use super::summary::disk_usage;
@@ -12,8 +13,6 @@ use crate::reference::ImageRef;
 
 /// How long prune waits for pulls to end.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two looks at a lock that others hold.
-const POLL: Duration = Duration::from_millis(20);
 
 /// Which images [`Store::prune`] removes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,15 +190,18 @@ impl Store {
     /// Waits until nobody adds images, and keeps it so.
     fn lock_alone(&self) -> Result<Lock, StoreError> {
         let path = self.home.join("lock");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(lock) = Lock::try_exclusive(&path)? {
-                return Ok(lock);
-            }
-            if Instant::now() >= deadline {
-                return Err(StoreError::Busy);
-            }
-            thread::sleep(POLL);
+        if let Some(lock) = Lock::try_exclusive(&path)? {
+            return Ok(lock);
+        }
+        // The kernel's locks know no time limit, so a thread waits. One that comes too late gives its lock back.
+        let (sender, receiver) = mpsc::sync_channel(0);
+        thread::Builder::new()
+            .name("store-lock".into())
+            .spawn(move || sender.send(Lock::exclusive(&path)))
+            .map_err(|source| StoreError::Thread { source })?;
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(lock) => Ok(lock?),
+            Err(_) => Err(StoreError::Busy),
         }
     }
 }

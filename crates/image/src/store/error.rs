@@ -86,6 +86,12 @@ pub enum StoreError {
     /// Others add images all the time.
     #[error("images are being pulled into this store: run prune again when that is done")]
     Busy,
+    /// The host gives no more threads.
+    #[error("cannot start a thread to wait for the store's lock")]
+    Thread {
+        /// What the host said.
+        source: std::io::Error,
+    },
 }
 
 fn list(digests: &[Digest]) -> String {

@@ -87,3 +87,20 @@ fn a_pull_killed_half_way_leaves_a_store_that_verifies_and_the_next_pull_works()
     let half_done = testkit::files::list(&home.path().join("tmp"));
     assert!(half_done.is_empty(), "{half_done:?}");
 }
+
+#[test]
+fn a_supervisor_that_is_asked_to_end_stops_its_vm_with_manners() {
+    let home = Home::new();
+    let image = home.image("busybox");
+    let script = "trap 'echo bye; exit 3' TERM; : > /ready; while :; do usleep 10000; done";
+    home.run(["run", "-d", "--name", "vm", &image, "sh", "-c", script])
+        .ok();
+    let ready = "until [ -e /ready ]; do usleep 1000; done";
+    home.run(["exec", "vm", "sh", "-c", ready]).ok();
+    let [supervisor] = Processes::of_this_test().supervisors()[..] else {
+        panic!("there is one VM");
+    };
+    kill_process(supervisor, Signal::TERM).unwrap();
+    assert_eq!(home.run(["wait", "vm"]).ok().trim(), "3");
+    assert!(home.run(["logs", "vm"]).text().ends_with("bye\n"));
+}

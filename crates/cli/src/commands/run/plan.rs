@@ -3,6 +3,7 @@
 use crate::args::{self, Refusal};
 use crate::commands::image::Wanted;
 use crate::commands::process::refuse;
+use crate::environment::Change;
 use crate::{durations, environment, sizes};
 use anyhow::Context;
 use std::ffi::{OsStr, OsString};
@@ -152,10 +153,11 @@ fn process_of(mut config: VmConfig, args: args::Run) -> anyhow::Result<VmConfig>
             .into());
         }
     }
-    for (name, value) in
-        environment::gather(&args.env_file, &args.env, &|name| std::env::var_os(name))?
-    {
-        config = config.env(name, value);
+    for change in environment::gather(&args.env_file, &args.env, &|name| std::env::var_os(name))? {
+        config = match change {
+            Change::Set(name, value) => config.env(name, value),
+            Change::Remove(name) => config.env_remove(name),
+        };
     }
     for (value, set) in [
         (
