@@ -15,15 +15,15 @@ use std::process::Command;
 
 const PROGRAM: &str = "exec_round_trip";
 
-/// Builds an example of testkit that measures through the library, and lets it measure with the busybox image.
-pub(super) fn ask(bench: &Bench, example: &str, runs: usize) -> Result<Value> {
+/// Builds an example of testkit that measures through the library, and lets it measure with a test image.
+pub(super) fn ask(bench: &Bench, example: &str, image: &str, runs: usize) -> Result<Value> {
     let mut build = workspace::cargo();
     build
         .args(["build", "--release", "--package", "testkit", "--example"])
         .arg(example);
     build.checked()?;
     let program = workspace::target()?.join("release/examples").join(example);
-    let image = images::ensure([images::find("busybox")?])?.remove(0);
+    let image = images::ensure([images::find(image)?])?.remove(0);
     let home = tempfile::tempdir()?;
     let mut measurer = Command::new(program);
     measurer
@@ -37,7 +37,7 @@ pub(super) fn ask(bench: &Bench, example: &str, runs: usize) -> Result<Value> {
 
 /// One warm VM of the busybox image.
 pub fn measure(bench: &Bench) -> Result<Measured> {
-    let answer = ask(bench, PROGRAM, bench.options.runs(Price::Cheap))?;
+    let answer = ask(bench, PROGRAM, "busybox", bench.options.runs(Price::Cheap))?;
     let named = |name: &str, key: &str| -> Result<Named> {
         Ok(Named {
             name: name.to_owned(),

@@ -7,6 +7,7 @@ mod console;
 mod contest;
 mod exec;
 mod firecracker;
+mod fork;
 mod host;
 mod image;
 mod layer;
@@ -82,6 +83,14 @@ const ALL: &[Measurement] = &[
             unit: "ms",
         },
         run: pool::measure,
+    },
+    Measurement {
+        subject: Subject {
+            row: 7,
+            name: "fork of a running VM, 256 MiB, 64 MiB written: the original is held",
+            unit: "ms",
+        },
+        run: fork::measure,
     },
     Measurement {
         subject: Subject {

@@ -12,7 +12,12 @@ const FACTOR: f64 = 1.5;
 
 /// A pool of two to four VMs.
 pub fn measure(bench: &Bench) -> Result<Measured> {
-    let answer = ask(bench, "pool_cycle", bench.options.runs(Price::Cheap))?;
+    let answer = ask(
+        bench,
+        "pool_cycle",
+        "busybox",
+        bench.options.runs(Price::Cheap),
+    )?;
     let ours = summary(&answer, "cycle_us")?;
     let inside = summary(&answer, "inside_us")?;
     let named = |name: &str, key: &str| -> Result<Named> {
