@@ -17,6 +17,12 @@ const UNIT: u64 = 2 << 20;
 /// much as copying these, and the kernel allows a process 65,530 of them.
 const MAPPED_PAGES: u64 = 16;
 
+/// How guest memory is mapped, and that a mapping replaces what is there.
+const ACCESS: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+const IN_PLACE: MapFlags = MapFlags::PRIVATE
+    .union(MapFlags::FIXED)
+    .union(MapFlags::NORESERVE);
+
 /// A memory file and the table behind it.
 pub(super) struct Layer {
     pub(super) file: File,
@@ -160,8 +166,8 @@ impl Target<'_> {
             rustix::mm::mmap(
                 address.cast(),
                 len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE,
+                ACCESS,
+                IN_PLACE,
                 file,
                 from * PAGE_SIZE,
             )?;
@@ -179,14 +185,7 @@ impl Target<'_> {
     fn clear(&self, from: u64, to: u64) -> std::io::Result<()> {
         let (address, len) = self.place(from, to);
         // SAFETY: as in `map`; the new mapping is anonymous.
-        unsafe {
-            rustix::mm::mmap_anonymous(
-                address.cast(),
-                len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE,
-            )?;
-        }
+        unsafe { rustix::mm::mmap_anonymous(address.cast(), len, ACCESS, IN_PLACE)? };
         Ok(())
     }
 }

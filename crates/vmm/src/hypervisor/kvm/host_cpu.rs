@@ -1,8 +1,8 @@
 //! Whether a saved vCPU can go on here: what its guest found in CPUID must still be true.
 
-use super::vcpu_state::Leaf;
+use super::vcpu_state::{Leaf, leaf};
 use super::{KvmError, Vcpu, VcpuState};
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Kvm;
 
 /// Positions in a [`Leaf`].
@@ -77,7 +77,7 @@ fn difference(saved: &[Leaf], here: &CpuId) -> Option<String> {
         here.as_slice()
             .iter()
             .find(|entry| entry.function == function && entry.index == index)
-            .map_or(Leaf::default(), words)
+            .map_or(Leaf::default(), leaf)
     };
     let (then_vendor, now_vendor) = (vendor(&then(0, 0)), vendor(&now(0, 0)));
     if then_vendor != now_vendor {
@@ -101,18 +101,6 @@ fn difference(saved: &[Leaf], here: &CpuId) -> Option<String> {
         })
 }
 
-const fn words(entry: &kvm_cpuid_entry2) -> Leaf {
-    [
-        entry.function,
-        entry.index,
-        entry.flags,
-        entry.eax,
-        entry.ebx,
-        entry.ecx,
-        entry.edx,
-    ]
-}
-
 /// The twelve letters of leaf 0.
 fn vendor(leaf: &Leaf) -> String {
     let letters = [leaf[EBX], leaf[EDX], leaf[ECX]].map(u32::to_le_bytes);
@@ -133,6 +121,7 @@ fn model(eax: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::vcpu_state::cpuid;
     use super::*;
 
     const VENDOR: Leaf = [0, 0, 0, 1, 0x6874_7541, 0x444d_4163, 0x6974_6e65];
@@ -140,22 +129,7 @@ mod tests {
     const MODEL: Leaf = [1, 0, 0, 0x00a1_0f11, 0, 0, 0];
 
     fn host(leaves: &[Leaf]) -> CpuId {
-        let entries: Vec<_> = leaves
-            .iter()
-            .map(
-                |&[function, index, flags, eax, ebx, ecx, edx]| kvm_cpuid_entry2 {
-                    function,
-                    index,
-                    flags,
-                    eax,
-                    ebx,
-                    ecx,
-                    edx,
-                    ..kvm_cpuid_entry2::default()
-                },
-            )
-            .collect();
-        CpuId::from_entries(&entries).unwrap()
+        cpuid(leaves).unwrap()
     }
 
     #[test]

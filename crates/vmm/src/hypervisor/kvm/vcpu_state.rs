@@ -213,7 +213,8 @@ impl Vcpu {
     }
 }
 
-fn leaf(entry: &kvm_cpuid_entry2) -> Leaf {
+/// An entry as it is saved.
+pub(super) fn leaf(entry: &kvm_cpuid_entry2) -> Leaf {
     [
         entry.function,
         entry.index,
@@ -225,7 +226,8 @@ fn leaf(entry: &kvm_cpuid_entry2) -> Leaf {
     ]
 }
 
-fn cpuid(leaves: &[Leaf]) -> Result<CpuId, KvmError> {
+/// The entries of a saved vCPU, as KVM takes them.
+pub(super) fn cpuid(leaves: &[Leaf]) -> Result<CpuId, KvmError> {
     let entries: Vec<_> = leaves
         .iter()
         .map(
