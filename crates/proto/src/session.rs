@@ -72,6 +72,17 @@ pub enum RequestBody {
     /// the VM's new main session: it carries the output and the end of the workload, whose standard input is at its
     /// end. Other sessions of the old life are forgotten; their processes go on, and nobody reads their output.
     Reidentify(Identity),
+    /// Look inside until the workload is ready; answered by [`Event::Ready`], which is the last frame of the session.
+    AwaitReady(Awaited),
+}
+
+/// What shows from inside that a workload is ready, without a program of the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Awaited {
+    /// A socket listens on this TCP port, on whatever address.
+    Listen(u16),
+    /// Something has this absolute path.
+    File(Bytes),
 }
 
 /// How to prepare for being saved.
@@ -222,6 +233,8 @@ pub enum Event {
     Exited(Exit),
     /// The request could not be carried out. The last frame of a session.
     Failed(Failure),
+    /// Answers [`RequestBody::AwaitReady`]. The last frame of a session.
+    Ready,
 }
 
 /// How a process ended, and what it used.
@@ -316,6 +329,15 @@ mod tests {
             grace_ms: 10_000,
         });
         assert_eq!(encode(&request), [2, 3, 30, 0x90, 0x4e]);
+    }
+
+    #[test]
+    fn waiting_for_a_workload_is_frozen_on_the_wire() {
+        let listen = Request::new(RequestBody::AwaitReady(Awaited::Listen(8080)));
+        assert_eq!(encode(&listen), [2, 6, 0, 0x90, 0x3f]);
+        let file = Request::new(RequestBody::AwaitReady(Awaited::File(b"/x".to_vec())));
+        assert_eq!(encode(&file), [2, 6, 1, 2, b'/', b'x']);
+        assert_eq!(encode(&Event::Ready), [8]);
     }
 
     #[test]

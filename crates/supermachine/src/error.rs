@@ -4,6 +4,7 @@ pub use crate::assets::AssetError;
 pub use crate::home::HomeError;
 pub use crate::packet::PacketError;
 pub use crate::pool::PoolError;
+pub use crate::ready::ReadyError;
 pub use crate::record::RecordError;
 pub use crate::saved::SavedError;
 pub use crate::scratch::ScratchError;
@@ -57,6 +58,9 @@ pub enum Error {
     /// A pool that cannot be, or had no VM in time.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// A workload that is not ready, or a condition that is none.
+    #[error(transparent)]
+    Ready(#[from] ReadyError),
     /// What a VM of several waiters failed of.
     #[error(transparent)]
     Shared(Arc<Error>),
@@ -249,6 +253,9 @@ impl Error {
             }) => {
                 "`--cold-boot` starts without a template; a snapshot can be looked at with `snapshot verify`"
             }
+            Self::Saved(SavedError::NameTaken(name)) => {
+                return Some(format!("`supermachine snapshot rm {name}` frees it"));
+            }
             Self::Record(RecordError::NameTaken(name)) => {
                 return Some(format!("`supermachine rm {name}` frees it"));
             }
@@ -261,6 +268,15 @@ impl Error {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+
+    /// The last lines the workload wrote, where they tell more.
+    pub fn output(&self) -> Option<&str> {
+        match self {
+            Self::Ready(error) => error.output(),
+            Self::Shared(error) => error.output(),
+            _ => None,
+        }
     }
 
     /// The last lines of the guest's console, where they tell more.

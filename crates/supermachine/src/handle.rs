@@ -1,13 +1,17 @@
 //! An image in the store, ready to start.
 
+use crate::config::Retention;
 use crate::config::VmConfig;
 use crate::error::{ConfigError, Error};
+use crate::ready::Ready;
 use crate::runtime::Runtime;
+use crate::snapshots::Snapshot;
 use crate::supervisor::BootImage;
 use crate::vm::Vm;
 use crate::workload::ImageDefaults;
 use image::{ImageConfig, ImageRef, NoProgress, Platform, PullOptions, StoredImage};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An image in the store, ready to start any number of times. While it is alive, or a VM of it runs, the store
 /// keeps it. Cheap to clone.
@@ -64,6 +68,24 @@ impl Image {
     pub fn start(&self, config: &VmConfig) -> Result<Vm, Error> {
         self.check_platform()?;
         self.runtime.start(self.to_boot(), config)
+    }
+
+    /// Starts the workload of this image, waits until it is ready, writes the VM down as a snapshot of this name and
+    /// ends it: later starts go on from there. Readiness has `limit`, counted from the start of the workload. Whatever
+    /// fails, nothing is left.
+    pub fn warm(
+        &self,
+        config: &VmConfig,
+        ready: &Ready,
+        limit: Duration,
+        name: &str,
+    ) -> Result<Snapshot, Error> {
+        self.runtime.check_snapshot_name(name)?;
+        let vm = self.start(&config.clone().retention(Retention::Remove))?;
+        vm.wait_ready(ready, limit)?;
+        let snapshot = vm.snapshot(name)?;
+        vm.kill()?;
+        Ok(snapshot)
     }
 
     pub(crate) fn to_boot(&self) -> BootImage {

@@ -22,7 +22,8 @@
 //! | [`Image`] | an image in the store, ready to start |
 //! | [`VmConfig`] | everything about a VM that is not in its image |
 //! | [`Vm`] | a running VM, of this process or of another one |
-//! | [`Snapshot`] | a VM that was written down, to go on from there any number of times; [`Vm::snapshot`], [`Vm::fork`] |
+//! | [`Snapshot`] | a VM that was written down, to go on from there any number of times; [`Vm::snapshot`], [`Vm::fork`], [`Image::warm`] |
+//! | [`Ready`] | what shows that a workload is ready; [`Vm::wait_ready`] |
 //! | [`Pool`] | VMs made ahead of time, so that having a clean one takes microseconds; [`Image::pool`], [`Snapshot::pool`] |
 //! | [`ExecBuilder`], [`Child`], [`Output`] | further processes inside it |
 //! | [`Error`] | what failed, at which step, with an exit code and a hint |
@@ -47,6 +48,7 @@ mod packet;
 mod poll;
 mod pool;
 mod reach;
+mod ready;
 mod record;
 mod runtime;
 mod saved;
@@ -71,13 +73,14 @@ pub use config::{
 pub use deadline::Deadline;
 pub use error::{
     AssetError, ClientError, ConfigError, Error, HomeError, ImageError, PacketError, PoolError,
-    RecordError, SavedError, ScratchError, SessionError, VmmError,
+    ReadyError, RecordError, SavedError, ScratchError, SessionError, VmmError,
 };
 pub use exec::{Child, ExecBuilder, ExecStdin, Output};
 pub use handle::Image;
 pub use pool::{Pool, PoolBuilder, PoolStats, PooledVm};
 pub use proto::control::{KernelFlavor, Step};
 pub use proto::session::{Exit, ExitStatus, Failure, FailureKind};
+pub use ready::{Pattern, Ready};
 pub use record::{VmStatus, VmSummary};
 pub use runtime::{Runtime, RuntimeBuilder};
 pub use session::{OutputReader, StdinWriter};

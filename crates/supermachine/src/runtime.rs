@@ -227,6 +227,11 @@ impl Runtime {
         Snapshot::open(self, name)
     }
 
+    /// Whether a snapshot may be made under this name: it is one, and nobody has it.
+    pub fn check_snapshot_name(&self, name: &str) -> Result<(), Error> {
+        snapshots::check_free(&self.inner.home, name)
+    }
+
     /// Removes a snapshot, unless others hold what changed since it.
     pub fn remove_snapshot(&self, name: &str) -> Result<(), Error> {
         snapshots::remove(&self.inner.home, name)

@@ -7,6 +7,7 @@ use crate::exec::{ExecBuilder, Output};
 use crate::forks;
 use crate::log::LogReader;
 use crate::reach::Reach;
+use crate::ready::{self, Ready};
 use crate::record::{Record, Registry, VmSummary};
 use crate::runtime::Runtime;
 use crate::session::{OutputReader, Session, StdinWriter, TimedOut};
@@ -184,7 +185,7 @@ impl Vm {
         self.own.as_mut()?.stderr.take()
     }
 
-    fn has_workload(&self) -> Result<(), Error> {
+    pub(crate) fn has_workload(&self) -> Result<(), Error> {
         if self.record.config.workload == Workload::None {
             Err(Error::NoWorkload)
         } else {
@@ -222,6 +223,12 @@ impl Vm {
                 limit,
             }),
         }
+    }
+
+    /// Waits until the workload is ready, for `limit` at most. One that ends first, or takes longer, is an error with
+    /// the last lines it wrote.
+    pub fn wait_ready(&self, ready: &Ready, limit: Duration) -> Result<(), Error> {
+        ready::wait(self, ready, limit)
     }
 
     /// Sends a signal to the workload.

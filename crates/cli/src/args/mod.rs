@@ -6,12 +6,14 @@ mod run;
 mod snapshot;
 mod unbuilt;
 mod vm;
+mod warm;
 
 pub use image::{Df, Images, Prune, Pull, Rmi};
 pub use refusal::{Refusal, describe};
 pub use run::{PullPolicy, Run};
 pub use snapshot::{Fork, Snapshot, SnapshotCommand, SnapshotLs};
 pub use vm::{Exec, Kill, Logs, Ps, Rm, Stop, Wait};
+pub use warm::Warm;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -60,6 +62,8 @@ pub enum Command {
     Fork(Fork),
     /// Write running VMs down, to go on from there any number of times
     Snapshot(Snapshot),
+    /// Start an image's workload, and write it down when it is ready, to go on from there
+    Warm(Box<Warm>),
     /// Fetch an image into the store
     Pull(Pull),
     /// List the images of the store

@@ -112,7 +112,7 @@ pub struct Run {
 
     /// Print help
     #[arg(long, action = ArgAction::Help)]
-    help: Option<bool>,
+    pub(super) help: Option<bool>,
 
     /// The image, then the words that replace its command
     #[arg(

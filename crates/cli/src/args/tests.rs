@@ -127,7 +127,6 @@ fn words_to_come_are_refused_as_such() {
         "cp",
         "load",
         "build",
-        "warm",
         "completion",
     ] {
         assert!(
@@ -226,6 +225,7 @@ fn the_first_screen_is_frozen() {
       rm        Remove VMs that have ended, with their logs and disks
       fork      Copy a running VM, memory and disk and all, and print the names of the copies
       snapshot  Write running VMs down, to go on from there any number of times
+      warm      Start an image's workload, and write it down when it is ready, to go on from there
       pull      Fetch an image into the store
       images    List the images of the store
       rmi       Remove images from the store

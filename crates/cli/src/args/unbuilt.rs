@@ -26,7 +26,6 @@ const COMMANDS: &[&str] = &[
     "top",
     "unpause",
     "update",
-    "warm",
 ];
 
 /// Commands to come, by what they are called when they are asked for.

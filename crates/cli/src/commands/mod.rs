@@ -22,6 +22,7 @@ mod stop;
 mod supervise;
 mod version;
 mod wait;
+mod warm;
 
 use crate::args::Command;
 use crate::output::failure;
@@ -46,6 +47,7 @@ pub fn carry_out(command: Command) -> anyhow::Result<u8> {
         Command::Rm(args) => rm::carry_out(&args),
         Command::Fork(args) => fork::carry_out(&args),
         Command::Snapshot(args) => snapshot::carry_out(&args),
+        Command::Warm(args) => warm::carry_out(*args),
         Command::Pull(args) => pull::carry_out(&args),
         Command::Images(args) => images::carry_out(&args),
         Command::Rmi(args) => rmi::carry_out(&args),

@@ -37,6 +37,12 @@ pub fn render(error: &anyhow::Error) -> String {
             lines(console)
         ));
     }
+    if let Some(output) = library(error).and_then(supermachine::Error::output) {
+        text.push_str(&format!(
+            "the last lines of the workload's output:\n    {}\n",
+            lines(output)
+        ));
+    }
     if let Some(hint) = hint(error) {
         text.push_str(&format!("hint: {}\n", lines(&hint)));
     }

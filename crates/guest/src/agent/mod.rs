@@ -7,6 +7,7 @@ mod connection;
 mod freeze;
 mod input;
 mod output;
+mod readiness;
 mod reaper_link;
 mod reidentify;
 mod running;
@@ -33,12 +34,14 @@ use freeze::Frost;
 use proto::frame::{HEADER_LEN, MAX_DATA};
 use proto::guest::{AGENT_PORT, READY_PORT};
 use proto::session::{Event, FailureKind};
+use readiness::Readiness;
 use reaper_link::ReaperLink;
 use running::Running;
 use schedule::Schedule;
 use sessions::Sessions;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Instant;
 use stop::Stopping;
 use token::{SessionId, Token};
@@ -92,6 +95,7 @@ struct Agent {
     caches: Caches,
     sessions: Sessions,
     schedule: Schedule,
+    readiness: Readiness,
     /// Which session a child of ours belongs to; none if its session has gone.
     children: BTreeMap<process::Pid, SessionId>,
     /// The session of the workload.
@@ -194,6 +198,8 @@ impl Agent {
             caches: Caches::open().step("open drop_caches")?,
             sessions: Sessions::default(),
             schedule: Schedule::default(),
+            readiness: Readiness::open(Path::new(readiness::LISTS))
+                .step("open the list of sockets")?,
             children: BTreeMap::new(),
             main: None,
             stay: false,
@@ -230,6 +236,11 @@ impl Agent {
             match &self.frost {
                 Some(frost) => frost.deadline(),
                 None => self.schedule.first_deadline(),
+            },
+            match &self.frost {
+                // Nothing becomes ready meanwhile.
+                Some(_) => None,
+                None => self.readiness.next_look(),
             },
             self.stopping.deadline(),
             self.accept_again,

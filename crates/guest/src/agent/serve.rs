@@ -60,6 +60,7 @@ impl Agent {
             while let Some(id) = self.schedule.next_expired(now) {
                 self.time_out(id);
             }
+            self.look_whether_ready(now);
         }
         self.proceed_with_stop(now);
         self.resume_accepting(now)

@@ -36,6 +36,7 @@ impl Agent {
             RequestBody::Prepare(machine) => self.prepare(id, &machine),
             RequestBody::Exec(process) => self.exec(id, process),
             RequestBody::Shutdown { signal, grace_ms } => self.shut_down(signal, grace_ms),
+            RequestBody::AwaitReady(awaited) => self.await_ready(id, awaited),
         };
         if result.is_err() && self.main == Some(id) {
             self.stay |= self.keep_on_failure;

@@ -38,6 +38,8 @@ pub(crate) enum Answer {
     Frozen,
     /// The VM is who this names.
     Identified([u8; 16]),
+    /// The workload is ready.
+    Ready,
 }
 
 impl std::fmt::Debug for State {
@@ -211,6 +213,7 @@ impl State {
             Event::OutOfMemory => {}
             Event::Frozen => self.answer = Some(Answer::Frozen),
             Event::Identified { generation } => self.answer = Some(Answer::Identified(generation)),
+            Event::Ready => self.answer = Some(Answer::Ready),
             Event::Exited(exit) => self.finish(Ok(exit)),
             Event::Failed(failure) => self.finish(Err(SessionError::Guest(failure))),
         }

@@ -125,6 +125,15 @@ pub(crate) fn check_name(name: &str) -> Result<(), ConfigError> {
     names::check(name)
 }
 
+/// Checks the name of a snapshot to be made. Another may take it meanwhile, which is found out when it is published.
+pub(crate) fn check_free(home: &Home, name: &str) -> Result<(), Error> {
+    check_name(name)?;
+    if home.snapshots().path(name).exists() {
+        return Err(SavedError::NameTaken(name.to_owned()).into());
+    }
+    Ok(())
+}
+
 /// Every snapshot, oldest first; damaged ones say so.
 pub(crate) fn list(home: &Home) -> Result<Vec<SnapshotInfo>, SavedError> {
     let shelf = home.snapshots();

@@ -7,6 +7,7 @@ mod execs;
 mod others;
 mod pools;
 mod streams;
+mod warm;
 mod workloads;
 
 use supermachine::{Image, Runtime, Vm, VmConfig};

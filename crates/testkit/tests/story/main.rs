@@ -12,3 +12,4 @@ mod sources;
 mod standard_kernel;
 mod streams;
 mod templates;
+mod warm;

@@ -1,6 +1,6 @@
 //! `run`
 
-mod plan;
+pub mod plan;
 mod resume;
 
 use super::image;
