@@ -84,4 +84,39 @@ pub enum MemoryError {
         /// Which page.
         page: u64,
     },
+    /// The contents of pages could not be written.
+    #[error("page {page} cannot be written to the memory file")]
+    WritePage {
+        /// The page where writing failed.
+        page: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// A memory on its way could not be sent or received.
+    #[error("the memory cannot be transferred")]
+    Stream(#[source] io::Error),
+    /// A memory on its way is shorter or longer than its table says.
+    #[error("the memory has {found} bytes, its table of runs says {needed}")]
+    Length {
+        /// What the table says.
+        needed: u64,
+        /// Bytes there are.
+        found: u64,
+    },
+    /// A table too long to hold in memory.
+    #[error("the memory is in {found} runs of pages; {max} can be transferred at most")]
+    TooManyRuns {
+        /// How many there are.
+        found: usize,
+        /// The most there may be.
+        max: usize,
+    },
+    /// A chain that is too long.
+    #[error("{found} layers cannot be merged; {max} can at most")]
+    Layers {
+        /// How many there are.
+        found: usize,
+        /// The most there may be.
+        max: usize,
+    },
 }

@@ -6,13 +6,19 @@
 
 mod content;
 mod error;
+mod merged;
 mod run;
+mod stream;
 mod table;
 
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;
 
 pub use content::digest;
 pub use error::MemoryError;
+pub use merged::Merged;
 pub use run::{PAGE_SIZE, Run, RunKind, RunsError};
+pub use stream::{Received, receive};
 pub use table::{read_runs, write_runs};

@@ -20,8 +20,8 @@ use std::os::unix::fs::FileExt;
 
 pub(super) const MAGIC: [u8; 8] = *b"SM-PAGES";
 pub(super) const FORMAT: u32 = 1;
-const HEADER: usize = 24;
-const ENTRY: usize = 16;
+pub(super) const HEADER: usize = 24;
+pub(super) const ENTRY: usize = 16;
 const ZERO: u64 = 1 << 63;
 
 // The format is frozen: another value of any of these is another FORMAT.
@@ -96,7 +96,7 @@ pub(super) fn encode(ram_bytes: u64, runs: &[Run]) -> Vec<u8> {
     table
 }
 
-fn decode(entry: &[u8]) -> Run {
+pub(super) fn decode(entry: &[u8]) -> Run {
     let pages = word(&entry[8..]);
     Run {
         first: word(entry),
@@ -110,7 +110,7 @@ fn decode(entry: &[u8]) -> Run {
 }
 
 /// The number of runs, if the header is ours and of this memory.
-fn count(header: &[u8; HEADER], ram_bytes: u64) -> Result<usize, MemoryError> {
+pub(super) fn count(header: &[u8; HEADER], ram_bytes: u64) -> Result<usize, MemoryError> {
     if header[..8] != MAGIC {
         let mut found = [0; 8];
         found.copy_from_slice(&header[..8]);
@@ -132,7 +132,7 @@ fn word(bytes: &[u8]) -> u64 {
 }
 
 /// Pages of guest RAM.
-fn pages(ram_bytes: u64) -> Result<u64, MemoryError> {
+pub(super) fn pages(ram_bytes: u64) -> Result<u64, MemoryError> {
     if ram_bytes.is_multiple_of(PAGE_SIZE) {
         return Ok(ram_bytes / PAGE_SIZE);
     }
