@@ -6,7 +6,7 @@ pub use crate::packet::PacketError;
 pub use crate::pool::PoolError;
 pub use crate::ready::ReadyError;
 pub use crate::record::RecordError;
-pub use crate::saved::SavedError;
+pub use crate::saved::{ArchiveError, SavedError};
 pub use crate::scratch::ScratchError;
 pub use crate::session::SessionError;
 pub use crate::supervisor::ClientError;
@@ -46,6 +46,16 @@ pub enum Error {
     /// The image was removed between two looks.
     #[error("the image {0} was removed from the store meanwhile")]
     ImageGone(String),
+    /// A snapshot's image, which came without it.
+    #[error("the image {reference} ({digest}) is not in the store, and its snapshots need it")]
+    ImageNeeded {
+        /// As it was asked for when the VM was started.
+        reference: String,
+        /// Of its manifest.
+        digest: String,
+        /// What to pull.
+        pull: String,
+    },
     /// The VM did not start, or ended without being asked to.
     #[error(transparent)]
     Vmm(#[from] VmmError),
@@ -261,6 +271,9 @@ impl Error {
             }
             Self::Record(RecordError::Running(name)) => {
                 return Some(format!("`supermachine stop {name}` first, or `rm -f`"));
+            }
+            Self::ImageNeeded { pull, .. } => {
+                return Some(format!("`supermachine pull {pull}` brings it"));
             }
             Self::Pool(error) => return error.hint().map(str::to_owned),
             Self::Detached { hint, .. } => return hint.clone(),

@@ -72,8 +72,8 @@ pub use config::{
 };
 pub use deadline::Deadline;
 pub use error::{
-    AssetError, ClientError, ConfigError, Error, HomeError, ImageError, PacketError, PoolError,
-    ReadyError, RecordError, SavedError, ScratchError, SessionError, VmmError,
+    ArchiveError, AssetError, ClientError, ConfigError, Error, HomeError, ImageError, PacketError,
+    PoolError, ReadyError, RecordError, SavedError, ScratchError, SessionError, VmmError,
 };
 pub use exec::{Child, ExecBuilder, ExecStdin, Output};
 pub use handle::Image;

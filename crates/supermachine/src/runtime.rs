@@ -18,6 +18,7 @@ use crate::vm::Vm;
 use image::{ImageRef, Store, StoredImage};
 use proto::session::Exit;
 use proto::supervisor::{Reply, RequestBody};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -230,6 +231,16 @@ impl Runtime {
     /// Whether a snapshot may be made under this name: it is one, and nobody has it.
     pub fn check_snapshot_name(&self, name: &str) -> Result<(), Error> {
         snapshots::check_free(&self.inner.home, name)
+    }
+
+    /// Reads a snapshot that [`Snapshot::export`] wrote, here or on another host; under the name it had there unless
+    /// another one is given. Its image has to be in the store when it is started: [`Snapshot::missing_image`].
+    pub fn import_snapshot(
+        &self,
+        from: &mut impl Read,
+        name: Option<&str>,
+    ) -> Result<Snapshot, Error> {
+        snapshots::import(self, from, name)
     }
 
     /// Removes a snapshot, unless others hold what changed since it.

@@ -25,7 +25,7 @@ mod proxy;
 mod registry;
 pub mod target;
 
-pub use cli::{Cli, Output};
+pub use cli::{Cli, Output, Running};
 pub use home::{Home, Kvm, Person};
 pub use layout::Layout;
 pub use oracle::{skopeo, umoci_unpack};

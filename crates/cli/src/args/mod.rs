@@ -11,7 +11,7 @@ mod warm;
 pub use image::{Df, Images, Prune, Pull, Rmi};
 pub use refusal::{Refusal, describe};
 pub use run::{PullPolicy, Run};
-pub use snapshot::{Fork, Snapshot, SnapshotCommand, SnapshotLs};
+pub use snapshot::{Fork, Snapshot, SnapshotCommand, SnapshotExport, SnapshotImport, SnapshotLs};
 pub use vm::{Exec, Kill, Logs, Ps, Rm, Stop, Wait};
 pub use warm::Warm;
 

@@ -2,6 +2,7 @@
 
 use super::Json;
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 /// `snapshot`
 #[derive(Debug, Args)]
@@ -23,6 +24,10 @@ pub enum SnapshotCommand {
     Rm(SnapshotNames),
     /// Read snapshots and compare them with what was written
     Verify(SnapshotNames),
+    /// Write a snapshot as one file that another host can import
+    Export(SnapshotExport),
+    /// Read a snapshot that was exported
+    Import(SnapshotImport),
 }
 
 /// `snapshot create`
@@ -54,6 +59,30 @@ pub struct SnapshotNames {
     /// The snapshots
     #[arg(required = true, value_name = "SNAPSHOT")]
     pub names: Vec<String>,
+}
+
+/// `snapshot export`
+#[derive(Debug, Args)]
+pub struct SnapshotExport {
+    /// The snapshot
+    #[arg(value_name = "SNAPSHOT")]
+    pub name: String,
+
+    /// A file that does not exist yet, or - for standard output
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// `snapshot import`
+#[derive(Debug, Args)]
+pub struct SnapshotImport {
+    /// Name of the snapshot; the one it was exported under otherwise
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// The file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// `fork`

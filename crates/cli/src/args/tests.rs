@@ -106,8 +106,8 @@ fn words_to_come_are_refused_as_such() {
     supermachine: attach is not built yet
     hint: see supermachine --help
     ");
-    insta::assert_snapshot!(refused("snapshot export web"), @"
-    supermachine: snapshot: export is not built yet
+    insta::assert_snapshot!(refused("snapshot push web"), @"
+    supermachine: snapshot: push is not built yet
     hint: see supermachine snapshot --help
     ");
     insta::assert_snapshot!(refused("snapshot"), @"

@@ -20,6 +20,7 @@ mod setup;
 mod snapshot;
 mod stop;
 mod supervise;
+mod transfer;
 mod version;
 mod wait;
 mod warm;

@@ -1,6 +1,6 @@
 //! `snapshot`
 
-use super::each;
+use super::{each, transfer};
 use crate::args::{self, SnapshotCommand};
 use crate::exit_code;
 use crate::output::table::Table;
@@ -8,7 +8,7 @@ use crate::output::{json, stdout, time, units};
 use std::time::SystemTime;
 use supermachine::{Runtime, SnapshotInfo};
 
-/// Makes, shows and removes snapshots.
+/// Makes, shows, moves and removes snapshots.
 pub fn carry_out(args: &args::Snapshot) -> anyhow::Result<u8> {
     let runtime = Runtime::new()?;
     match &args.command {
@@ -23,6 +23,7 @@ pub fn carry_out(args: &args::Snapshot) -> anyhow::Result<u8> {
         SnapshotCommand::Ls(ls) => list(&runtime, ls),
         SnapshotCommand::Inspect(inspect) => each::in_turn(&inspect.names, |name| {
             let snapshot = runtime.snapshot(name)?;
+            transfer::tell_missing_image(&snapshot);
             Ok(snapshot.manifest().trim_end().to_owned())
         }),
         SnapshotCommand::Rm(rm) => each::in_turn(&rm.names, |name| {
@@ -33,6 +34,8 @@ pub fn carry_out(args: &args::Snapshot) -> anyhow::Result<u8> {
             runtime.snapshot(name)?.verify()?;
             Ok(format!("{name}: intact"))
         }),
+        SnapshotCommand::Export(export) => transfer::export(&runtime, export),
+        SnapshotCommand::Import(import) => transfer::import(&runtime, import),
     }
 }
 

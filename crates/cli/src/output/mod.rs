@@ -2,6 +2,7 @@
 
 pub mod failure;
 pub mod json;
+pub mod new_file;
 pub mod progress;
 mod screen;
 pub mod stdout;

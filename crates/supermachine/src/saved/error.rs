@@ -1,5 +1,6 @@
 //! What can be wrong with a saved VM.
 
+use super::archive::ArchiveError;
 use ::snapshot::Digest;
 use ::snapshot::manifest::ManifestError;
 use ::snapshot::memory::MemoryError;
@@ -45,7 +46,7 @@ pub enum SavedError {
     },
     /// The host was started again since.
     #[error(
-        "the snapshot {name} was made before this host was last started; continuing it would need clocks that are set back, which this release cannot do"
+        "the snapshot {name} was made on another host, or before this one was last started; continuing it would need clocks that are set back, which this release cannot do"
     )]
     AnotherBoot {
         /// Which.
@@ -111,6 +112,9 @@ pub enum SavedError {
         /// Why.
         source: MemoryError,
     },
+    /// An exported snapshot.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// A file cannot be made, read or removed.
     #[error("cannot {step} {path}")]
     File {

@@ -11,7 +11,9 @@
 //!
 //! A directory is filled under a name that begins with a dot, locked by its maker, and published by rename.
 
+mod archive;
 mod directory;
+mod disk;
 mod error;
 mod host;
 mod seal;
@@ -21,6 +23,8 @@ mod staging;
 pub(crate) mod tests;
 mod working_set;
 
+pub use archive::ArchiveError;
+pub(crate) use archive::{Arriving, send};
 pub(crate) use directory::{Saved, on_disk};
 pub use error::SavedError;
 pub(crate) use host::{boot_id, kernel_release};

@@ -3,27 +3,20 @@
 use super::directory::compare;
 use super::error::{SavedError, failed};
 use super::staging::Staging;
-use super::{MANIFEST, MEMORY_FILE, STATE_FILE, host};
+use super::{MANIFEST, MEMORY_FILE, STATE_FILE, disk, host};
 use crate::RELEASE;
 use crate::assets::{Assets, INITRAMFS, file_digest, kernel_file};
 use crate::time::unix_nanos;
 use ::snapshot::manifest::{Disk, Image, Kernel, Kind, Manifest, Memory, StateFile};
 use ::snapshot::{Digest, memory};
 use proto::control::KernelFlavor;
-use rustix::fs::{SeekFrom, seek};
-use rustix::io::Errno;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::SystemTime;
 
 /// The member of a manifest's workload facts that holds the digest of the writable disk.
 const DISK_DIGEST: &str = "disk_digest";
-
-/// Disks are compared in pieces of this size; pieces of zeros do not count, so that holes make no difference.
-const PIECE: u64 = 64 << 10;
 
 /// Where a VM came from.
 #[derive(Debug)]
@@ -62,7 +55,7 @@ pub(crate) fn seal(
     for disk in &content.disks {
         if let Some(name) = &disk.file {
             let path = staging.dir().join(name);
-            let digest = disk_digest(&path)?;
+            let digest = disk::digest(&path)?;
             content.workload[DISK_DIGEST] = Value::String(digest.to_string());
             sync(&path)?;
         }
@@ -108,7 +101,7 @@ fn memory_of(staging: &Staging, origin: &Origin<'_>, pages: u64) -> Result<Memor
     Ok(Memory { pages, digest })
 }
 
-fn sync(path: &Path) -> Result<(), SavedError> {
+pub(super) fn sync(path: &Path) -> Result<(), SavedError> {
     File::open(path)
         .and_then(|file| file.sync_all())
         .map_err(failed("sync", path))
@@ -129,63 +122,17 @@ fn asset_digest(assets: &Assets, name: &str) -> Result<Digest, SavedError> {
         })
 }
 
+/// The digest of a snapshot's writable disk.
+pub(super) fn disk_digest(manifest: &Manifest) -> Option<Digest> {
+    manifest.workload[DISK_DIGEST].as_str()?.parse().ok()
+}
+
 /// Compares a snapshot's disk with what its manifest says.
 pub(super) fn verify_disk(manifest: &Manifest, disk: &Disk, path: &Path) -> Result<(), SavedError> {
-    let expected = manifest.workload[DISK_DIGEST]
-        .as_str()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| SavedError::Facts {
-            path: path.with_file_name(MANIFEST),
-            what: "digest of the disk",
-        })?;
+    let expected = disk_digest(manifest).ok_or_else(|| SavedError::Facts {
+        path: path.with_file_name(MANIFEST),
+        what: "digest of the disk",
+    })?;
     debug_assert!(disk.file.is_some());
-    compare(path.to_owned(), disk_digest(path)?, expected)
-}
-
-/// SHA-256 over the offset and content of every piece of a disk that is not zero.
-fn disk_digest(path: &Path) -> Result<Digest, SavedError> {
-    let file = File::open(path).map_err(failed("open", path))?;
-    let len = file.metadata().map_err(failed("look at", path))?.len();
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; PIECE as usize];
-    let mut at = 0;
-    while at < len {
-        at = match seek(&file, SeekFrom::Data(at)) {
-            Ok(data) => data - data % PIECE,
-            Err(Errno::NXIO) => break,
-            Err(errno) => return Err(failed("read", path)(errno)),
-        };
-        let piece = &mut buffer[..(len - at).min(PIECE) as usize];
-        file.read_exact_at(piece, at)
-            .map_err(failed("read", path))?;
-        if piece.iter().any(|byte| *byte != 0) {
-            hasher.update(at.to_le_bytes());
-            hasher.update(&*piece);
-        }
-        at += PIECE;
-    }
-    Ok(Digest::from_bytes(hasher.finalize().into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_digest_of_a_disk_does_not_depend_on_its_holes_but_on_every_byte() {
-        let dir = tempfile::tempdir().unwrap();
-        let [sparse, dense] = ["sparse", "dense"].map(|name| dir.path().join(name));
-        let file = File::create(&sparse).unwrap();
-        file.set_len(4 << 20).unwrap();
-        file.write_all_at(b"x", 3_000_000).unwrap();
-        fs::write(&dense, fs::read(&sparse).unwrap()).unwrap();
-        let digest = disk_digest(&sparse).unwrap();
-        assert_eq!(disk_digest(&dense).unwrap(), digest);
-        file.write_all_at(b"y", 3_000_000).unwrap();
-        assert_ne!(disk_digest(&sparse).unwrap(), digest);
-        let moved = File::create(&sparse).unwrap();
-        moved.set_len(4 << 20).unwrap();
-        moved.write_all_at(b"x", 3_000_000 + PIECE).unwrap();
-        assert_ne!(disk_digest(&sparse).unwrap(), digest);
-    }
+    compare(path.to_owned(), disk::digest(path)?, expected)
 }

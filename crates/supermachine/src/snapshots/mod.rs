@@ -4,6 +4,7 @@
 //! of its manifest. What others build upon is not removed.
 
 mod info;
+mod transfer;
 
 pub use info::SnapshotInfo;
 
@@ -89,9 +90,13 @@ impl Snapshot {
         let facts = self.facts()?;
         let image = self.saved.manifest.image.as_ref();
         let image = image.ok_or_else(|| self.lacks("image"))?;
-        let image = self
+        let image = match self
             .runtime
-            .boot_image(&image.reference, &image.digest.to_string())?;
+            .boot_image(&image.reference, &image.digest.to_string())
+        {
+            Err(Error::ImageGone(_)) => return Err(transfer::needed(image)),
+            found => found?,
+        };
         let plan = Plan::copy(&image, &facts, config)?;
         let files = self.saved.files(home)?;
         let source = Source::Snapshot(files, self.disk()?, self.saved.digest);
@@ -119,6 +124,8 @@ impl Snapshot {
         }
     }
 }
+
+pub(crate) use transfer::import;
 
 /// Checks the name of a snapshot, which is the name of a directory.
 pub(crate) fn check_name(name: &str) -> Result<(), ConfigError> {

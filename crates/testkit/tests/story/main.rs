@@ -12,4 +12,5 @@ mod sources;
 mod standard_kernel;
 mod streams;
 mod templates;
+mod transfers;
 mod warm;

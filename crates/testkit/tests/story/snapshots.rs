@@ -11,7 +11,7 @@ const COUNTER: &str = "mkfifo /in /out; echo ready; i=0; \
                        while true; do read x < /in; i=$((i + 1)); echo $i > /out; done";
 
 /// A VM that counts.
-fn counter(home: &Home, name: &str) {
+pub fn counter(home: &Home, name: &str) {
     let image = home.image("busybox");
     home.run(["run", "-d", "--name", name, &image, "sh", "-c", COUNTER])
         .ok();
@@ -20,7 +20,7 @@ fn counter(home: &Home, name: &str) {
 }
 
 /// The next number.
-fn count(home: &Home, vm: &str) -> u32 {
+pub fn count(home: &Home, vm: &str) -> u32 {
     let out = home.run(["exec", vm, "sh", "-c", "echo next > /in; cat /out"]);
     out.ok().trim().parse().unwrap()
 }
@@ -40,7 +40,7 @@ fn assert_strangers(a: &[String], b: &[String]) {
     }
 }
 
-fn remove_all(home: &Home) {
+pub fn remove_all(home: &Home) {
     let names = home.run(["ps", "-a", "-q"]);
     let names: Vec<_> = names.ok().lines().map(str::to_owned).collect();
     let words = ["rm", "-f"].map(str::to_owned);
@@ -49,7 +49,7 @@ fn remove_all(home: &Home) {
 }
 
 /// Directories of snapshots, half-made ones too.
-fn snapshots(home: &Home) -> Vec<PathBuf> {
+pub fn snapshots(home: &Home) -> Vec<PathBuf> {
     let entries = fs::read_dir(home.path().join("snapshots")).unwrap();
     let dirs = entries.map(|entry| entry.unwrap().path());
     dirs.filter(|path| path.is_dir()).collect()
@@ -214,7 +214,7 @@ fn first_data(path: &std::path::Path) -> u64 {
     start + (end - start).min(1 << 20) / 2
 }
 
-fn flip(path: &std::path::Path, at: u64) {
+pub fn flip(path: &std::path::Path, at: u64) {
     use std::os::unix::fs::FileExt;
     let file = fs::File::options()
         .read(true)
