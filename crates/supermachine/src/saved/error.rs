@@ -44,14 +44,6 @@ pub enum SavedError {
         /// The most there may be.
         max: usize,
     },
-    /// The host was started again since.
-    #[error(
-        "the snapshot {name} was made on another host, or before this one was last started; continuing it would need clocks that are set back, which this release cannot do"
-    )]
-    AnotherBoot {
-        /// Which.
-        name: String,
-    },
     /// Another user owns it, or may write to it.
     #[error("{path} is not safe to use: {reason}")]
     Unsafe {

@@ -13,7 +13,7 @@ use crate::error::{ConfigError, Error};
 use crate::home::Home;
 use crate::names;
 use crate::runtime::Runtime;
-use crate::saved::{MANIFEST, Saved, SavedError, boot_id};
+use crate::saved::{MANIFEST, Saved, SavedError};
 use crate::supervisor::{FACTS, Facts, Plan, Source};
 use crate::template::SavedUsage;
 use crate::vm::Vm;
@@ -80,13 +80,6 @@ impl Snapshot {
     /// Standard input of the workload is at its end.
     pub fn start(&self, config: &VmConfig) -> Result<Vm, Error> {
         let home = self.runtime.state();
-        // The guest's clocks count from the start of the host.
-        if self.saved.manifest.host.boot_id != boot_id()? {
-            return Err(SavedError::AnotherBoot {
-                name: self.name().to_owned(),
-            }
-            .into());
-        }
         let facts = self.facts()?;
         let image = self.saved.manifest.image.as_ref();
         let image = image.ok_or_else(|| self.lacks("image"))?;

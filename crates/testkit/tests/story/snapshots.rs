@@ -1,8 +1,11 @@
 //! Snapshots and forks of running VMs.
 
 use rustix::process::{Signal, kill_process};
+use snapshot::Digest;
+use snapshot::manifest::Manifest;
+use snapshot::state::{State, StateWriter};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use testkit::{Home, Processes};
 
@@ -214,7 +217,7 @@ fn first_data(path: &std::path::Path) -> u64 {
     start + (end - start).min(1 << 20) / 2
 }
 
-pub fn flip(path: &std::path::Path, at: u64) {
+pub fn flip(path: &Path, at: u64) {
     use std::os::unix::fs::FileExt;
     let file = fs::File::options()
         .read(true)
@@ -358,5 +361,58 @@ fn a_snapshot_of_a_fork_holds_what_both_wrote() {
     let script = "sha256sum < /dev/shm/a; sha256sum < /dev/shm/b";
     let out = home.run(["run", "--rm", "--snapshot", "s1", "sh", "-c", script]);
     assert_eq!(out.ok(), format!("{}{}", before.ok(), after.ok()));
+    remove_all(&home);
+}
+
+/// Makes a snapshot one of a host that has been up for 2^44 ticks more, some hours, than this one when it was made.
+fn of_another_host(dir: &Path) {
+    const MSRS: &str = "x86_64/kvm/vcpu0/msrs";
+    const TSC: u32 = 0x10;
+    const TSC_DEADLINE: u32 = 0x6e0;
+    let state = fs::read(dir.join("state")).unwrap();
+    let sections = State::parse(&state).unwrap();
+    let mut msrs: Vec<(u32, u64)> = sections.get(MSRS, 1).unwrap();
+    let mut moved = 0;
+    for (index, value) in &mut msrs {
+        if *index == TSC || (*index == TSC_DEADLINE && *value != 0) {
+            *value += 1 << 44;
+            moved += 1;
+        }
+    }
+    assert_eq!(moved, 2, "a guest that sleeps has a deadline");
+    let mut changed = StateWriter::new();
+    for (name, version, _) in sections.sections() {
+        if name == MSRS {
+            changed.put(name, version, &msrs);
+        } else {
+            changed.put_bytes(name, version, sections.bytes(name, version).unwrap());
+        }
+    }
+    let changed = changed.finish();
+    fs::write(dir.join("state"), &changed).unwrap();
+    let manifest = dir.join("manifest.json");
+    let mut facts = Manifest::parse(&fs::read(&manifest).unwrap()).unwrap();
+    facts.host.boot_id = "00000000-0000-4000-8000-000000000000".into();
+    facts.state.digest = Digest::of(&changed);
+    fs::write(manifest, facts.to_json()).unwrap();
+}
+
+#[test]
+fn a_snapshot_of_another_host_or_from_before_a_reboot_goes_on_with_its_timers() {
+    let home = Home::new();
+    let image = home.image("busybox");
+    let script = "sleep 2; echo slept; sleep 1000";
+    home.run(["run", "-d", "--name", "v1", &image, "sh", "-c", script])
+        .ok();
+    let ready = "until grep -q sleep /proc/[0-9]*/comm; do usleep 1000; done";
+    home.run(["exec", "v1", "sh", "-c", ready]).ok();
+    home.run(["snapshot", "create", "v1", "--name", "s1"]).ok();
+    of_another_host(&snapshots(&home)[0]);
+    home.run(["snapshot", "verify", "s1"]).ok();
+    home.run(["run", "-d", "--snapshot", "s1", "--name", "v2"])
+        .ok();
+    let mut logs = home.cli(["logs", "-f", "v2"]).start();
+    assert_eq!(logs.line(), "slept");
+    home.run(["exec", "v2", "sleep", "0.1"]).ok();
     remove_all(&home);
 }
