@@ -80,6 +80,7 @@ fn outcome(contenders: &[Contender<'_>; 4]) -> Result<Measured> {
     }
     notes.dedup();
     Ok(Measured {
+        plot: None,
         ours: needed(ours, 0)?,
         peer: Some(Named {
             name: peer.name().to_owned(),

@@ -42,5 +42,6 @@ pub fn measure(bench: &Bench) -> Result<Measured> {
              vCPU and waiting for a CPU of the host are all in it; the copy runs the same loop"
                 .to_owned(),
         ],
+        plot: None,
     })
 }

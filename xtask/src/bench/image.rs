@@ -71,6 +71,7 @@ pub fn measure(bench: &Bench) -> Result<Measured> {
                 needed(peer, 1)?.p50
             ),
         ],
+        plot: None,
     })
 }
 

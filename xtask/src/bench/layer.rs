@@ -50,6 +50,7 @@ pub fn measure(bench: &Bench) -> Result<Measured> {
     let [first, small, large] = bytes_read(&stage)?;
     let beyond = |read: u64, addition: Addition| (read as f64 - addition.bytes as f64) / 1024.0;
     Ok(Measured {
+        plot: None,
         ours: needed(ours, 1)?,
         peer: Some(Named {
             name: "the first image, into an empty store".into(),

@@ -46,6 +46,7 @@ pub fn measure(bench: &Bench) -> Result<Measured> {
              guest's memory is the one anonymous mapping of its size; page tables and KVM's own memory are not in PSS"
                 .to_owned(),
         ],
+        plot: None,
     })
 }
 

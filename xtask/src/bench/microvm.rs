@@ -4,9 +4,10 @@ use super::console::{Console, Deadline};
 use super::programs::Programs;
 use anyhow::{Context, Result, bail};
 use proto::control::{
-    Boot, Command as Order, Contents, Event, KernelFlavor, MAX_PACKET, Restore, VERSION,
+    Boot, Command as Order, Contents, Disk, DiskMode, Event, KernelFlavor, MAX_PACKET, Restore,
+    VERSION,
 };
-use proto::guest::FIRST_LINE;
+use proto::guest::{AGENT_PORT, FIRST_LINE, disk};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
     SocketType, recv, sendmsg, socketpair,
@@ -15,6 +16,8 @@ use std::fs::File;
 use std::io::{IoSlice, PipeWriter};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -47,8 +50,20 @@ pub struct Saved {
 impl Microvm {
     /// Boots a guest of this size without any image and returns when its agent listens.
     pub fn boot(programs: &Programs, memory_mib: u32) -> Result<(Self, Times)> {
+        Self::boot_with(programs, memory_mib, &[])
+    }
+
+    /// The same with disks: a slot and a file each.
+    pub fn boot_with(
+        programs: &Programs,
+        memory_mib: u32,
+        disks: &[(u8, &Path)],
+    ) -> Result<(Self, Times)> {
         let started = Instant::now();
         let (mut vm, writer) = Self::spawn(programs)?;
+        for (slot, path) in disks {
+            vm.send_disk(*slot, path)?;
+        }
         vm.send_boot(programs, memory_mib, writer.as_fd())?;
         drop(writer);
         let times = vm.watch(started)?;
@@ -115,6 +130,33 @@ impl Microvm {
     /// Of the VMM's process.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// A stream to the guest's agent.
+    pub fn connect(&self) -> Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        self.send(&Order::Connect { port: AGENT_PORT }, &[theirs.as_fd()])?;
+        Ok(ours)
+    }
+
+    fn send_disk(&self, slot: u8, path: &Path) -> Result<()> {
+        let root = slot == disk::ROOT;
+        let file = File::options()
+            .read(true)
+            .write(!root)
+            .open(path)
+            .with_context(|| path.display().to_string())?;
+        let disk = Disk {
+            slot,
+            mode: if root {
+                DiskMode::ReadOnly
+            } else {
+                DiskMode::Durable
+            },
+            pieces: vec![file.metadata()?.len()],
+            more: false,
+        };
+        self.send(&Order::SetDisk(disk), &[file.as_fd()])
     }
 
     fn send_boot(

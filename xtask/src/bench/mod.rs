@@ -1,10 +1,14 @@
 //! `cargo xtask bench`: ourselves and others in turn, in one run, against the budgets. How each row is measured,
 //! and which traps it avoids, is in docs/benchmarks/README.md.
 
+mod arena;
+mod block;
 mod boot;
 mod cmdline;
+mod cold;
 mod console;
 mod contest;
+mod crowd;
 mod exec;
 mod firecracker;
 mod fork;
@@ -14,22 +18,28 @@ mod layer;
 mod memory;
 mod microvm;
 mod options;
+mod pages;
+mod plot;
 mod pool;
 mod programs;
 mod qemu;
 mod registry;
 mod restore;
+mod root;
 mod row;
 mod run;
 mod screen;
 mod smaps;
 mod stats;
+mod stream;
+mod talk;
 mod timed;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use options::Options;
 use programs::Programs;
-use row::{Row, Subject};
+use row::{Measured, Row, Subject};
+use std::path::Path;
 
 /// What every measurement gets.
 struct Bench {
@@ -40,93 +50,99 @@ struct Bench {
 /// A row of the table and how to measure it.
 struct Measurement {
     subject: Subject,
-    run: fn(&Bench) -> Result<row::Measured>,
+    run: fn(&Bench) -> Result<Measured>,
 }
 
 const ALL: &[Measurement] = &[
-    Measurement {
-        subject: Subject {
-            row: 1,
-            name: "cold boot to the first line of PID 1, 256 MiB",
-            unit: "ms",
-        },
-        run: boot::measure,
-    },
-    Measurement {
-        subject: Subject {
-            row: 2,
-            name: "restore, the host's part: start of the VMM to the guest, 256 MiB",
-            unit: "ms",
-        },
-        run: restore::measure,
-    },
-    Measurement {
-        subject: Subject {
-            row: 3,
-            name: "restore to the first output, whole command, 512 MiB",
-            unit: "ms",
-        },
-        run: run::first_output,
-    },
-    Measurement {
-        subject: Subject {
-            row: 5,
-            name: "`run IMAGE true`, whole command, an image that was never run",
-            unit: "ms",
-        },
-        run: run::whole_command,
-    },
-    Measurement {
-        subject: Subject {
-            row: 6,
-            name: "pool: acquire, exec of `true`, release",
-            unit: "ms",
-        },
-        run: pool::measure,
-    },
-    Measurement {
-        subject: Subject {
-            row: 7,
-            name: "fork of a running VM, 256 MiB, 64 MiB written: the original is held",
-            unit: "ms",
-        },
-        run: fork::measure,
-    },
-    Measurement {
-        subject: Subject {
-            row: 9,
-            name: "memory of the VMM less the guest's, 256 MiB, one VM",
-            unit: "MiB",
-        },
-        run: memory::measure,
-    },
-    Measurement {
-        subject: Subject {
-            row: 10,
-            name: "exec of `true` in a warm VM",
-            unit: "ms",
-        },
-        run: exec::measure,
-    },
-    Measurement {
-        subject: Subject {
-            row: 14,
-            name: "redis on Debian, from a registry to a bootable root",
-            unit: "ms",
-        },
-        run: image::measure,
-    },
-    Measurement {
-        subject: Subject {
-            row: 15,
-            name: "second image that shares all layers but one",
-            unit: "ms",
-        },
-        run: layer::measure,
-    },
+    row(
+        1,
+        "cold boot to the first line of PID 1, 256 MiB",
+        "ms",
+        boot::measure,
+    ),
+    row(
+        2,
+        "restore, the host's part: start of the VMM to the guest, 256 MiB",
+        "ms",
+        restore::measure,
+    ),
+    row(
+        3,
+        "restore to the first output, whole command, 512 MiB",
+        "ms",
+        run::first_output,
+    ),
+    row(4, "the same with our files cold", "ms", cold::measure),
+    row(
+        5,
+        "`run IMAGE true`, whole command, an image that was never run",
+        "ms",
+        run::whole_command,
+    ),
+    row(
+        6,
+        "pool: acquire, exec of `true`, release",
+        "ms",
+        pool::measure,
+    ),
+    row(
+        7,
+        "fork of a running VM, 256 MiB, 64 MiB written: the original is held",
+        "ms",
+        fork::measure,
+    ),
+    row(
+        8,
+        "100 copies of one VM by fork, each answers an exec",
+        "ms",
+        crowd::measure,
+    ),
+    row(
+        9,
+        "memory of the VMM less the guest's, 256 MiB, one VM",
+        "MiB",
+        memory::measure,
+    ),
+    row(10, "exec of `true` in a warm VM", "ms", exec::measure),
+    row(
+        11,
+        "standard output of an exec, 1 GiB, read by the host",
+        "ms",
+        stream::measure,
+    ),
+    row(
+        12,
+        "block: 4 KiB at random and 1 MiB in sequence, fio",
+        "us",
+        block::measure,
+    ),
+    row(
+        14,
+        "redis on Debian, from a registry to a bootable root",
+        "ms",
+        image::measure,
+    ),
+    row(
+        15,
+        "second image that shares all layers but one",
+        "ms",
+        layer::measure,
+    ),
 ];
 
-/// `cargo xtask bench [--json] [--runs N] [ROW]...`
+const fn row(
+    row: u8,
+    name: &'static str,
+    unit: &'static str,
+    run: fn(&Bench) -> Result<Measured>,
+) -> Measurement {
+    Measurement {
+        subject: Subject { row, name, unit },
+        run,
+    }
+}
+
+/// `cargo xtask bench [--json] [--plots DIR] [--runs N] [ROW]...`
 pub fn run(arguments: &[String]) -> Result<()> {
     let options = Options::parse(arguments, ALL.iter().map(|it| it.subject.row))?;
     let json = options.json;
@@ -140,12 +156,25 @@ pub fn run(arguments: &[String]) -> Result<()> {
         .iter()
         .filter(|it| bench.options.rows.contains(&it.subject.row));
     let rows: Vec<Row> = chosen.map(|it| bench.take(it)).collect();
+    if let Some(dir) = &bench.options.plots {
+        draw(&rows, dir)?;
+    }
     let table = screen::table(&host, &rows);
     if json {
         eprint!("{table}");
         println!("{:#}", screen::document(&host, &rows));
     } else {
         print!("{table}");
+    }
+    Ok(())
+}
+
+/// Writes the rows' plots.
+fn draw(rows: &[Row], dir: &Path) -> Result<()> {
+    let measured = rows.iter().filter_map(|row| row.result.as_ref().ok());
+    for plot in measured.filter_map(|measured| measured.plot.as_ref()) {
+        let path = dir.join(plot.file);
+        std::fs::write(&path, plot.svg()).with_context(|| path.display().to_string())?;
     }
     Ok(())
 }

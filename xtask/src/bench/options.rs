@@ -1,12 +1,15 @@
 //! The words after `cargo xtask bench`.
 
 use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Options {
     /// A document for programs instead of a table.
     pub json: bool,
+    /// Where the rows' plots go.
+    pub plots: Option<PathBuf>,
     /// Which rows.
     pub rows: Vec<u8>,
     runs: Option<usize>,
@@ -17,8 +20,10 @@ pub struct Options {
 pub enum Price {
     /// Well under a second.
     Cheap,
-    /// Seconds: a tail of fewer runs is said to be one.
+    /// About a second: a tail of fewer runs is said to be one.
     Dear,
+    /// Seconds.
+    Slow,
 }
 
 impl Options {
@@ -27,6 +32,7 @@ impl Options {
         let known: Vec<u8> = known.collect();
         let mut options = Self {
             json: false,
+            plots: None,
             rows: Vec::new(),
             runs: None,
         };
@@ -34,6 +40,10 @@ impl Options {
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--json" => options.json = true,
+                "--plots" => {
+                    let dir = words.next().context("--plots needs a directory")?;
+                    options.plots = Some(PathBuf::from(dir));
+                }
                 "--runs" => options.runs = Some(parse_runs(words.next())?),
                 row => options.rows.push(parse_row(row, &known)?),
             }
@@ -49,6 +59,7 @@ impl Options {
         self.runs.unwrap_or(match price {
             Price::Cheap => 30,
             Price::Dear => 10,
+            Price::Slow => 5,
         })
     }
 }

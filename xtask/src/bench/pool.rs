@@ -50,5 +50,6 @@ pub fn measure(bench: &Bench) -> Result<Measured> {
              the figures without a pause, where the caller waits for it"
                 .to_owned(),
         ],
+        plot: None,
     })
 }

@@ -6,11 +6,12 @@ use super::contest::{Contender, alternate, needed};
 use super::firecracker::{self, Firecracker};
 use super::microvm::{Microvm, Saved};
 use super::options::Price;
+use super::plot::{Plot, Series};
 use super::row::{Budget, Limit, Measured, Named};
 use anyhow::Result;
 
 /// Sizes between which the time must not grow.
-const SIZES_MIB: [u32; 4] = [128, 1024, 4096, 8192];
+const SIZES_MIB: [u32; 7] = [128, 256, 512, 1024, 2048, 4096, 8192];
 /// Milliseconds it may grow by.
 const FLAT: f64 = 1.0;
 
@@ -61,6 +62,7 @@ pub fn measure(bench: &Bench) -> Result<Measured> {
         ours,
         peer,
         budget: Budget::Value(4.0),
+        plot: Some(plot(&sizes)),
         also: sizes,
         notes,
     })
@@ -99,6 +101,21 @@ fn by_size(bench: &Bench, rounds: usize) -> Result<Vec<Named>> {
             })
         })
         .collect()
+}
+
+fn plot(sizes: &[Named]) -> Plot {
+    let medians = sizes.iter().map(|named| named.summary.p50);
+    let points = SIZES_MIB.into_iter().map(f64::from).zip(medians).collect();
+    Plot {
+        file: "restore.svg",
+        title: "restore by size of the guest's memory: start of the VMM to the guest",
+        x: "MiB",
+        y: "ms, p50",
+        series: vec![Series {
+            name: "supermachine",
+            points,
+        }],
+    }
 }
 
 /// Between the fastest and the slowest median.

@@ -1,5 +1,6 @@
 //! A row of the table: what it is, what came out, and whether that is within the budget.
 
+use super::plot::Plot;
 use super::stats::Summary;
 
 /// What a row is about.
@@ -37,6 +38,8 @@ pub struct Measured {
     pub also: Vec<Named>,
     /// What a reader must know to use the figures.
     pub notes: Vec<String>,
+    /// A picture of it.
+    pub plot: Option<Plot>,
 }
 
 /// A summary and whose it is.
@@ -112,6 +115,7 @@ pub mod tests {
             limits: Vec::new(),
             also: Vec::new(),
             notes: Vec::new(),
+            plot: None,
         }
     }
 

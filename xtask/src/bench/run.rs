@@ -6,7 +6,7 @@ use super::contest::{Contender, alternate, needed};
 use super::options::Price;
 use super::row::{Budget, Limit, Measured, Named};
 use crate::command::Run;
-use crate::images;
+use crate::{images, workspace};
 use anyhow::{Result, bail};
 use std::io::Read;
 use std::path::PathBuf;
@@ -14,18 +14,30 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A home whose template is made, and an image.
-struct Room {
-    home: tempfile::TempDir,
+pub struct Room {
+    dir: tempfile::TempDir,
     cli: PathBuf,
     libexec: PathBuf,
     image: String,
 }
 
 impl Room {
-    fn new(bench: &Bench) -> Result<Self> {
+    /// A home anywhere.
+    pub fn new(bench: &Bench) -> Result<Self> {
+        Self::at(bench, tempfile::tempdir()?)
+    }
+
+    /// A home on the disk that cargo's target directory is on: what temporary files are on may be memory.
+    pub fn on_disk(bench: &Bench) -> Result<Self> {
+        let room = workspace::target()?.join("bench");
+        std::fs::create_dir_all(&room)?;
+        Self::at(bench, tempfile::tempdir_in(room)?)
+    }
+
+    fn at(bench: &Bench, dir: tempfile::TempDir) -> Result<Self> {
         let image = images::ensure([images::find("busybox")?])?.remove(0);
         let room = Self {
-            home: tempfile::tempdir()?,
+            dir,
             cli: bench.programs.cli()?,
             libexec: bench.programs.dir.clone(),
             image: format!("oci:{}", image.display()),
@@ -37,11 +49,16 @@ impl Room {
         Ok(room)
     }
 
+    /// Where everything of ours is.
+    pub fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.cli);
         command
             .args(words)
-            .env("SUPERMACHINE_HOME", self.home.path())
+            .env("SUPERMACHINE_HOME", self.home())
             .env("SUPERMACHINE_LIBEXEC", &self.libexec);
         command
     }
@@ -54,7 +71,7 @@ impl Room {
     }
 
     /// From before the command is started to the first byte of its output.
-    fn first_output(&self) -> Result<Duration> {
+    pub fn first_output(&self) -> Result<Duration> {
         let started = Instant::now();
         let mut child = self
             .command(&["run", "--rm", &self.image, "echo", "x"])
@@ -112,6 +129,7 @@ pub fn first_output(bench: &Bench) -> Result<Measured> {
              mounts, every page fault on the way; page cache warm"
                 .to_owned(),
         ],
+        plot: None,
     })
 }
 
@@ -145,5 +163,6 @@ pub fn whole_command(bench: &Bench) -> Result<Measured> {
              and no VM has seen it; the template was made by other runs"
                 .to_owned(),
         ],
+        plot: None,
     })
 }

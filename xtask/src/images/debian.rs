@@ -41,6 +41,11 @@ pub fn redis() -> Result<Recipe> {
     )
 }
 
+/// The image `fio`.
+pub fn fio() -> Result<Recipe> {
+    recipe("fio", "CMD [\"fio\", \"--version\"]")
+}
+
 fn recipe(package: &'static str, run: &str) -> Result<Recipe> {
     needs::ensure(&[needs::IMAGES])?;
     let containerfile = containerfile(package, run);

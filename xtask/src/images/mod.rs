@@ -35,7 +35,7 @@ struct Recipe {
 /// Writes the layout into the (not yet existing) second directory; the first is room for work.
 type Make = dyn FnOnce(&Path, &Path) -> Result<()>;
 
-/// All of them.
+/// What the tests run.
 pub const ALL: &[Image] = &[
     Image {
         name: "busybox",
@@ -78,6 +78,13 @@ pub const ALL: &[Image] = &[
         recipe: debian::redis,
     },
 ];
+
+/// What only the bench runs.
+const BENCH: &[Image] = &[Image {
+    name: "fio",
+    help: "Debian with fio, for the bench",
+    recipe: debian::fio,
+}];
 
 /// Part of every cache key: the code that makes the small images. A change of a comment makes them again,
 /// which takes a second; a change that was forgotten to be counted would cost somebody a day.
@@ -125,11 +132,11 @@ pub fn ensure<'a>(images: impl IntoIterator<Item = &'a Image>) -> Result<Vec<Pat
 
 /// The image of that name.
 pub fn find(name: &str) -> Result<&'static Image> {
-    if let Some(image) = ALL.iter().find(|image| image.name == name) {
+    let all = || ALL.iter().chain(BENCH);
+    if let Some(image) = all().find(|image| image.name == name) {
         return Ok(image);
     }
-    let known: Vec<String> = ALL
-        .iter()
+    let known: Vec<String> = all()
         .map(|image| format!("  {:<12} {}", image.name, image.help))
         .collect();
     bail!("`{name}` is no test image; there are\n{}", known.join("\n"))

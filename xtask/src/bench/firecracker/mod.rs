@@ -12,12 +12,13 @@ use crate::cache::Cache;
 use crate::command::Run;
 use crate::{digest, needs};
 use anyhow::{Context, Result, bail};
-use proto::guest::{FIRST_LINE, GUEST_CID, READY_PORT};
+use proto::guest::{AGENT_PORT, FIRST_LINE, GUEST_CID, READY_PORT};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -32,11 +33,13 @@ const SHA256: &str = "b99ea49b8d8b7bfa307d3845585d6a97f7642aa17a985749900370070d
 
 /// Which devices the guest finds beside the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Devices {
+pub enum Devices<'a> {
     /// None: the shortest boot there is.
     None,
     /// A socket device and an entropy device, so that our agent can come up and knock.
     Agent,
+    /// Those, and disks: the files of the guest's `/dev/vda` and so on.
+    Disks(&'a [&'a Path]),
 }
 
 /// An installed Firecracker.
@@ -50,8 +53,9 @@ pub struct Guest {
     process: Child,
     /// When the first line of PID 1 was on the console, counted from just before the process was started.
     pub line: Duration,
-    /// When the agent knocked, with [`Devices::Agent`].
+    /// When the agent knocked, unless there are [`Devices::None`].
     pub ready: Option<Duration>,
+    socket: PathBuf,
     _console: Console,
 }
 
@@ -66,7 +70,12 @@ impl Firecracker {
     }
 
     /// Boots and returns when the line was seen and, where there is an agent, it knocked.
-    pub fn boot(&self, programs: &Programs, memory_mib: u32, devices: Devices) -> Result<Guest> {
+    pub fn boot(
+        &self,
+        programs: &Programs,
+        memory_mib: u32,
+        devices: Devices<'_>,
+    ) -> Result<Guest> {
         let socket = self.room.path().join("v");
         let knock = self.room.path().join(format!("v_{READY_PORT}"));
         for path in [&socket, &knock] {
@@ -92,11 +101,12 @@ impl Firecracker {
             process,
             line: Duration::ZERO,
             ready: None,
+            socket,
             _console: Console::new(reader),
         };
         let deadline = Deadline::start();
         guest.line = guest._console.wait_for(FIRST_LINE, deadline)? - started;
-        if devices == Devices::Agent {
+        if devices != Devices::None {
             deadline.wait([listener.as_fd()]).context("no knock came")?;
             guest.ready = Some(started.elapsed());
         }
@@ -109,6 +119,22 @@ impl Guest {
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
+
+    /// A stream to the guest's agent. The first lines on it are Firecracker's.
+    pub fn connect(&self) -> Result<UnixStream> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        // In one piece: it reads once.
+        stream.write_all(format!("CONNECT {AGENT_PORT}\n").as_bytes())?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\n") {
+            let mut byte = [0];
+            stream
+                .read_exact(&mut byte)
+                .context("the agent does not listen")?;
+            answer.push(byte[0]);
+        }
+        Ok(stream)
+    }
 }
 
 impl Drop for Guest {
@@ -118,7 +144,12 @@ impl Drop for Guest {
     }
 }
 
-fn configuration(programs: &Programs, memory_mib: u32, devices: Devices, socket: &Path) -> Value {
+fn configuration(
+    programs: &Programs,
+    memory_mib: u32,
+    devices: Devices<'_>,
+    socket: &Path,
+) -> Value {
     let mut config = json!({
         "boot-source": {
             "kernel_image_path": programs.kernel(),
@@ -128,9 +159,21 @@ fn configuration(programs: &Programs, memory_mib: u32, devices: Devices, socket:
         "drives": [],
         "machine-config": {"vcpu_count": 1, "mem_size_mib": memory_mib},
     });
-    if devices == Devices::Agent {
+    if devices != Devices::None {
         config["vsock"] = json!({"guest_cid": GUEST_CID, "uds_path": socket});
         config["entropy"] = json!({});
+    }
+    if let Devices::Disks(disks) = devices {
+        // As ours: the root is read, the others could be written.
+        let drive = |(number, path): (usize, &&Path)| {
+            json!({
+                "drive_id": format!("disk{number}"),
+                "path_on_host": path,
+                "is_root_device": false,
+                "is_read_only": number == 0,
+            })
+        };
+        config["drives"] = disks.iter().enumerate().map(drive).collect();
     }
     config
 }
