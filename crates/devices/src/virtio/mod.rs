@@ -6,6 +6,7 @@ pub mod buffers;
 pub mod device;
 pub mod doorbell;
 pub mod mmio;
+pub mod net;
 pub mod rng;
 pub mod vsock;
 

@@ -2,9 +2,10 @@
 
 use super::buffers::Buffers;
 use crate::GuestMemory;
+use std::sync::atomic::{Ordering, fence};
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueState, QueueT};
-use vm_memory::{GuestAddress, GuestMemory as _, Permissions};
+use vm_memory::{Bytes, GuestAddress, GuestMemory as _, Permissions};
 
 /// Descriptors one chain may have. A driver never needs more than its queue is long, but a table of
 /// indirect descriptors could name 65,535.
@@ -44,13 +45,16 @@ pub struct Report {
 pub struct Ring {
     queue: Queue,
     answered: bool,
+    /// Where the used ring stood when the driver was signaled last, or need not have been.
+    signaled: u16,
     broken: bool,
 }
 
 impl Ring {
     /// Takes over a queue that the transport validated.
-    pub const fn new(queue: Queue) -> Self {
+    pub fn new(queue: Queue) -> Self {
         Self {
+            signaled: queue.next_used(),
             queue,
             answered: false,
             broken: false,
@@ -119,6 +123,25 @@ impl Ring {
         }
     }
 
+    /// Gives chains back that belong together: the driver finds all of them or none.
+    pub fn answer_together(&mut self, memory: &GuestMemory, chains: &[(u16, usize)]) {
+        let Some((&(last, last_len), others)) = chains.split_last() else {
+            return;
+        };
+        // Behind the index that the driver looks at, which only the last one moves.
+        let first = self.queue.next_used();
+        for (offset, &(head, len)) in (0..).zip(others) {
+            let place = first.wrapping_add(offset) % self.queue.size();
+            let element = [u32::from(head), u32::try_from(len).unwrap_or(u32::MAX)].map(u32::to_le);
+            let address = self.queue.used_ring() + 4 + 8 * u64::from(place);
+            // The ring was checked to lie in guest memory.
+            let _ = memory.write_obj(element, GuestAddress(address));
+        }
+        let others = others.len() as u16;
+        self.queue.set_next_used(first.wrapping_add(others));
+        self.answer(memory, last, last_len);
+    }
+
     /// The driver need not notify: the queue is being looked at.
     pub fn disarm(&mut self, memory: &GuestMemory) {
         // The rings were checked to lie in guest memory, and a notification too many does no harm.
@@ -132,9 +155,27 @@ impl Ring {
     }
 
     /// Whether the driver wants to be interrupted for what was answered since the last call.
+    ///
+    /// With EVENT_IDX it wants to if the entry it waits for is among those (virtio 1.2, section 2.7.10.1).
     #[must_use]
     pub fn wants_signal(&mut self, memory: &GuestMemory) -> bool {
-        std::mem::take(&mut self.answered) && self.queue.needs_notification(memory).unwrap_or(true)
+        if !std::mem::take(&mut self.answered) {
+            return false;
+        }
+        let now = self.queue.next_used();
+        let since = std::mem::replace(&mut self.signaled, now);
+        if !self.queue.event_idx_enabled() {
+            return true;
+        }
+        // The driver must see the index before we look at what it waits for.
+        fence(Ordering::SeqCst);
+        let address = self.queue.avail_ring() + 4 + 2 * u64::from(self.queue.size());
+        memory
+            .load::<u16>(GuestAddress(address), Ordering::Relaxed)
+            .is_ok_and(|awaited| {
+                let behind = now.wrapping_sub(u16::from_le(awaited)).wrapping_sub(1);
+                behind < now.wrapping_sub(since)
+            })
     }
 }
 
