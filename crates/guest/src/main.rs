@@ -21,6 +21,7 @@
 mod agent;
 mod console;
 mod failure;
+mod files;
 mod init;
 mod machine;
 mod process;

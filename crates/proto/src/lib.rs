@@ -17,6 +17,7 @@
 extern crate alloc;
 
 pub mod control;
+pub mod files;
 pub mod frame;
 pub mod guest;
 pub mod session;

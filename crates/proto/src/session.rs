@@ -16,6 +16,7 @@
 //! and stops at zero; the receiver returns what it has consumed with `Credit`. So a slow reader of stdout
 //! holds back stdout alone.
 
+use crate::files::FileRequest;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,8 @@ pub enum RequestBody {
     Reidentify(Identity),
     /// Look inside until the workload is ready; answered by [`Event::Ready`], which is the last frame of the session.
     AwaitReady(Awaited),
+    /// Do something with files of the VM, in a process of our own.
+    Files(FileRequest),
 }
 
 /// What shows from inside that a workload is ready, without a program of the image.

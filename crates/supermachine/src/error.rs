@@ -1,6 +1,7 @@
 //! What can go wrong, by step.
 
 pub use crate::assets::AssetError;
+pub use crate::files::FilesError;
 pub use crate::home::HomeError;
 pub use crate::packet::PacketError;
 pub use crate::pool::PoolError;
@@ -65,6 +66,9 @@ pub enum Error {
     /// The supervisor of a VM of another process.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Files of a VM.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// A pool that cannot be, or had no VM in time.
     #[error(transparent)]
     Pool(#[from] PoolError),

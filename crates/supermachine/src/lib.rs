@@ -26,6 +26,7 @@
 //! | [`Ready`] | what shows that a workload is ready; [`Vm::wait_ready`] |
 //! | [`Pool`] | VMs made ahead of time, so that having a clean one takes microseconds; [`Image::pool`], [`Snapshot::pool`] |
 //! | [`ExecBuilder`], [`Child`], [`Output`] | further processes inside it |
+//! | [`Files`] | files and trees of a running VM: read, write, copy; [`Vm::files`] |
 //! | [`Error`] | what failed, at which step, with an exit code and a hint |
 
 #![forbid(unsafe_code)]
@@ -38,6 +39,7 @@ pub mod detached;
 pub mod doctor;
 mod error;
 mod exec;
+mod files;
 mod forks;
 mod handle;
 mod home;
@@ -76,9 +78,13 @@ pub use error::{
     PoolError, ReadyError, RecordError, SavedError, ScratchError, SessionError, VmmError,
 };
 pub use exec::{Child, ExecBuilder, ExecStdin, Output};
+pub use files::{
+    CopyOptions, DirEntry, FileReader, FileStat, Files, FilesError, TarReader, WriteOptions,
+};
 pub use handle::Image;
 pub use pool::{Pool, PoolBuilder, PoolStats, PooledVm};
 pub use proto::control::{KernelFlavor, Step};
+pub use proto::files::FileKind;
 pub use proto::session::{Exit, ExitStatus, Failure, FailureKind};
 pub use ready::{Pattern, Ready};
 pub use record::{VmStatus, VmSummary};

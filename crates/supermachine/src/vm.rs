@@ -4,6 +4,7 @@ use crate::config::Workload;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exec::{ExecBuilder, Output};
+use crate::files::Files;
 use crate::forks;
 use crate::log::LogReader;
 use crate::reach::Reach;
@@ -168,6 +169,11 @@ impl Vm {
     /// A program with an environment, user, directory, streams or limits of its own.
     pub fn exec_builder(&self) -> ExecBuilder<'_> {
         ExecBuilder::new(self)
+    }
+
+    /// Files of the VM.
+    pub const fn files(&self) -> Files<'_> {
+        Files::new(self)
     }
 
     /// Standard input of the main process, once, with [`crate::MainStdin::Stream`].

@@ -11,10 +11,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("image", &[]),
     ("snapshot", &[]),
     ("net", &[]),
-    ("guest", &["proto"]),
+    ("tree", &[]),
+    ("guest", &["proto", "tree"]),
     ("devices", &["snapshot"]),
     ("vmm", &["proto", "devices", "net", "snapshot"]),
-    ("supermachine", &["proto", "image", "snapshot"]),
+    ("supermachine", &["proto", "image", "snapshot", "tree"]),
     ("cli", &["supermachine"]),
     (
         "testkit",

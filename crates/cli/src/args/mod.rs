@@ -1,5 +1,6 @@
 //! The command line as it was written, before anything in it is understood.
 
+mod cp;
 mod image;
 mod refusal;
 mod run;
@@ -8,6 +9,7 @@ mod unbuilt;
 mod vm;
 mod warm;
 
+pub use cp::Cp;
 pub use image::{Df, Images, Prune, Pull, Rmi};
 pub use refusal::{Refusal, describe};
 pub use run::{PullPolicy, Run};
@@ -46,6 +48,8 @@ pub enum Command {
     Run(Box<Run>),
     /// Run a command in a running VM
     Exec(Exec),
+    /// Copy files and trees into a VM or out of one
+    Cp(Cp),
     /// List VMs
     Ps(Ps),
     /// Print what a VM's workload wrote

@@ -124,7 +124,6 @@ fn words_to_come_are_refused_as_such() {
         "inspect",
         "stats",
         "top",
-        "cp",
         "load",
         "build",
         "completion",
@@ -217,6 +216,7 @@ fn the_first_screen_is_frozen() {
     Commands:
       run       Run a command of an image in a new VM
       exec      Run a command in a running VM
+      cp        Copy files and trees into a VM or out of one
       ps        List VMs
       logs      Print what a VM's workload wrote
       stop      Ask workloads to end, and kill those that do not

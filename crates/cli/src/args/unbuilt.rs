@@ -6,7 +6,6 @@ const COMMANDS: &[&str] = &[
     "attach",
     "build",
     "completion",
-    "cp",
     "create",
     "export",
     "import",

@@ -1,5 +1,6 @@
 //! What each command does: its words are resolved into the library's types first, and then it acts.
 
+mod cp;
 mod df;
 mod doctor;
 mod each;
@@ -40,6 +41,7 @@ pub fn carry_out(command: Command) -> anyhow::Result<u8> {
     match command {
         Command::Run(args) => run::carry_out(*args),
         Command::Exec(args) => exec::carry_out(args),
+        Command::Cp(args) => cp::carry_out(&args),
         Command::Ps(args) => ps::carry_out(&args),
         Command::Logs(args) => logs::carry_out(&args),
         Command::Stop(args) => stop::carry_out(&args),

@@ -20,6 +20,8 @@ const _: () = assert!(CHUNK <= MAX_DATA && HEADER_LEN + CHUNK <= 64 << 10);
 pub enum Target {
     /// Our own child, the leader of its process group.
     Group(Pid),
+    /// A worker of ours, which may not lead a process group yet. One that is to go tidies up first.
+    Worker(Pid),
     /// The workload, a child of the reaper.
     Workload,
     /// The workload, in the reaper's place: first of its PID namespace.
@@ -104,8 +106,24 @@ impl Running {
         }
     }
 
+    /// Nobody is interested in it anymore. The workload is not ours to end: the machine's end does it.
+    pub fn abandon(&mut self) {
+        match self.target {
+            Target::Worker(pid) if self.exit.is_none() => {
+                process::kill(pid, libc::SIGTERM);
+            }
+            _ => {
+                self.signal(libc::SIGKILL);
+            }
+        }
+    }
+
     /// Somebody else has its streams from now on: its input is at its end, its output starts with a full window.
     pub fn hand_over(&mut self) {
+        if let Target::Worker(_) = self.target {
+            // The end of its input is not the end of what it is to write.
+            self.abandon();
+        }
         self.stdin = None;
         for output in &mut self.outputs {
             output.start_over();
@@ -131,7 +149,7 @@ impl Running {
                 process::kill_group(pid, signal);
                 true
             }
-            Target::First(pid) => {
+            Target::First(pid) | Target::Worker(pid) => {
                 process::kill(pid, signal);
                 true
             }

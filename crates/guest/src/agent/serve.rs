@@ -206,7 +206,7 @@ impl Agent {
             .is_some_and(|session| session.is_ending());
         if let Some(running) = self.running(id).filter(|running| running.is_alive()) {
             // For the workload the machine's end does it.
-            running.signal(libc::SIGKILL);
+            running.abandon();
         }
         self.close(id);
         // Without its supervisor a workload is not to go on.

@@ -6,11 +6,13 @@ use super::streams::{self, ProcessEnds};
 use super::token::{Part, SessionId, Token};
 use super::{Agent, Machine, Workload};
 use crate::failure::{Context, failure};
+use crate::files;
 use crate::init::{HARD_FILES, SOFT_FILES};
 use crate::process::Plan;
 use crate::reaper::Order;
 use crate::sys::epoll::Interest;
 use crate::sys::system;
+use proto::files::FileRequest;
 use proto::session::{self, Event, Failure, FailureKind, Process, RequestBody, Start};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -37,6 +39,7 @@ impl Agent {
             RequestBody::Exec(process) => self.exec(id, process),
             RequestBody::Shutdown { signal, grace_ms } => self.shut_down(signal, grace_ms),
             RequestBody::AwaitReady(awaited) => self.await_ready(id, awaited),
+            RequestBody::Files(request) => self.files(id, &request),
         };
         if result.is_err() && self.main == Some(id) {
             self.stay |= self.keep_on_failure;
@@ -111,23 +114,40 @@ impl Agent {
         Ok(())
     }
 
-    fn exec(&mut self, id: SessionId, process: Process) -> Result<(), Failure> {
+    /// Whether a process can be started.
+    fn can_run(&self) -> Result<(), Failure> {
         match (&self.machine, self.workload) {
-            (Machine::Up(_), Workload::Ended { first: true }) => {
-                return Err(failure(
-                    FailureKind::Request,
-                    "the first process of the workload's namespace has ended: nothing can run there now",
-                ));
-            }
-            (Machine::Up(_), _) => {}
-            (Machine::Failed(reason), _) => return Err(failure(FailureKind::Request, reason)),
-            (Machine::Template(_), _) => {
-                return Err(failure(
-                    FailureKind::Request,
-                    "the machine has not been started",
-                ));
-            }
+            (Machine::Up(_), Workload::Ended { first: true }) => Err(failure(
+                FailureKind::Request,
+                "the first process of the workload's namespace has ended: nothing can run there now",
+            )),
+            (Machine::Up(_), _) => Ok(()),
+            (Machine::Failed(reason), _) => Err(failure(FailureKind::Request, reason)),
+            (Machine::Template(_), _) => Err(failure(
+                FailureKind::Request,
+                "the machine has not been started",
+            )),
         }
+    }
+
+    /// Starts a worker for a request about files.
+    fn files(&mut self, id: SessionId, request: &FileRequest) -> Result<(), Failure> {
+        self.can_run()?;
+        let takes_input = matches!(
+            request,
+            FileRequest::Write { .. } | FileRequest::Unpack { .. }
+        );
+        let (started, ends, theirs) = self.open_streams(id, takes_input)?;
+        let pid = files::start(request, theirs.stdio(&self.null), &self.cgroup)?;
+        self.children.insert(pid, id);
+        let mut running = Running::new(Target::Worker(pid), ends, started, None);
+        running.announce();
+        self.attach(id, running);
+        Ok(())
+    }
+
+    fn exec(&mut self, id: SessionId, process: Process) -> Result<(), Failure> {
+        self.can_run()?;
         let timeout_ms = process.timeout_ms;
         let stdin = process.stdin;
         let plan = Plan::new(

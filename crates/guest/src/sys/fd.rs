@@ -58,6 +58,12 @@ pub fn memory_file(name: &CStr) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// A standard stream of a worker, which has these to itself.
+pub fn standard(number: RawFd) -> std::fs::File {
+    // SAFETY: a worker's standard streams are open, and it takes each of them once.
+    unsafe { std::fs::File::from_raw_fd(number) }
+}
+
 /// Makes reads and writes return instead of wait.
 pub fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     // SAFETY: F_SETFL takes an integer and touches no memory of ours. A pipe end has no other status

@@ -2,7 +2,7 @@
 
 use super::{check, fd::raw};
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// A process id as the caller's PID namespace numbers it.
 pub type Pid = libc::pid_t;
@@ -44,6 +44,29 @@ pub fn fork_into_namespace(cgroup: &impl AsFd) -> io::Result<Fork> {
         Fork::Parent(pid, _) => Fork::Parent(pid, Some(unsafe { OwnedFd::from_raw_fd(pidfd) })),
         Fork::Child => Fork::Child,
     })
+}
+
+/// Forks a worker into a cgroup. It shares nothing with its parent.
+pub fn fork_worker(cgroup: &impl AsFd) -> io::Result<Fork> {
+    clone(&libc::clone_args {
+        flags: CLONE_INTO_CGROUP,
+        cgroup: raw(cgroup) as u64,
+        ..base()
+    })
+}
+
+/// Makes a forked process one of its own: a session, these standard streams, and no other descriptor of its parent's.
+pub fn become_worker(stdio: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+    // SAFETY: changes this process's session only.
+    check(unsafe { libc::setsid() })?;
+    for (target, source) in stdio.into_iter().enumerate() {
+        // SAFETY: two descriptors. The parent's streams are above 2, so none of these overwrites one still needed.
+        check(unsafe { libc::dup2(raw(&source), target as libc::c_int) })?;
+    }
+    // SAFETY: what the parent had open belongs to objects this process never touches again: it ends by `_exit`.
+    check(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) })?;
+    // SAFETY: a C string the kernel only reads.
+    check(unsafe { libc::prctl(libc::PR_SET_NAME, c"files".as_ptr()) }).map(drop)
 }
 
 /// `CLONE_INTO_CGROUP` of linux/sched.h, which is wider than libc's int.

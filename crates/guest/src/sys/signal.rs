@@ -18,6 +18,25 @@ pub fn block() -> io::Result<()> {
         .map(drop)
 }
 
+/// Makes a request to end wait until somebody looks for it with [`is_termination_pending`].
+pub fn block_termination() -> io::Result<()> {
+    let mut set = empty_set();
+    // SAFETY: `set` is initialized, SIGTERM is a signal.
+    check(unsafe { libc::sigaddset(&raw mut set, libc::SIGTERM) })?;
+    // SAFETY: `set` is initialized; no old mask is asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) })
+        .map(drop)
+}
+
+/// Whether somebody has asked this process to end.
+pub fn is_termination_pending() -> bool {
+    let mut set = empty_set();
+    // SAFETY: the kernel fills `set`, in which a signal is then looked for.
+    unsafe {
+        libc::sigpending(&raw mut set) == 0 && libc::sigismember(&raw const set, libc::SIGTERM) == 1
+    }
+}
+
 /// A descriptor that is readable when a child has ended.
 pub fn child_ends() -> io::Result<OwnedFd> {
     let mut set = empty_set();

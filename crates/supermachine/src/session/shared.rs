@@ -323,6 +323,15 @@ impl Session {
         self.flush(&mut inner);
     }
 
+    /// Leaves without a word: the guest takes it for what it is, and not for the end of the input.
+    pub(crate) fn hang_up(&self) {
+        let mut inner = self.lock();
+        // One that is gone is what we want.
+        let _ = shutdown(&self.socket, Shutdown::Both);
+        inner.state.closed(None);
+        self.announce();
+    }
+
     /// Makes the caller's poll loop the leader for good: it watches [`Self::interest`] and calls [`Self::pump`].
     pub(crate) fn lead_externally(&self) {
         self.lock().leader = Leader::External;

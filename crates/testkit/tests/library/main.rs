@@ -4,6 +4,7 @@
 mod copies;
 mod ends;
 mod execs;
+mod files;
 mod others;
 mod pools;
 mod streams;

@@ -3,6 +3,7 @@
 
 mod awkward;
 mod crashes;
+mod files;
 mod people;
 mod programs;
 mod registers;
