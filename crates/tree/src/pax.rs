@@ -3,6 +3,9 @@
 use crate::TreeError;
 use crate::member::Time;
 
+/// A key and its value.
+pub type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// Adds a record.
 pub fn push(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = key.len() + value.len() + 3;
@@ -17,7 +20,7 @@ pub fn push(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
 }
 
 /// Takes records apart.
-pub fn parse(mut records: &[u8]) -> Result<Vec<(&[u8], &[u8])>, TreeError> {
+pub fn parse(mut records: &[u8]) -> Result<Vec<Record<'_>>, TreeError> {
     const DAMAGED: TreeError = TreeError::Malformed("a damaged pax header");
     let mut found = Vec::new();
     // Some writers pad with zeros.

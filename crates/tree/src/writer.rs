@@ -94,10 +94,10 @@ impl<W: Write> Writer<W> {
         }
         header.set_mode(member.mode & 0o7777);
         set_number(&mut records, b"uid", member.uid.into(), |n| {
-            header.set_uid(n)
+            header.set_uid(n);
         });
         set_number(&mut records, b"gid", member.gid.into(), |n| {
-            header.set_gid(n)
+            header.set_gid(n);
         });
         if size < 1 << 33 {
             header.set_size(size);
