@@ -4,14 +4,14 @@ use crate::command::Run;
 use crate::cpio::{Archive, Node};
 use crate::workspace;
 use anyhow::{Context, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// `cargo xtask guest`
 pub fn run(_: &[String]) -> Result<()> {
     let binary = build()?;
-    let archive = initramfs(&binary)?;
+    let archive = initramfs_of(&binary)?;
     let path = workspace::target()?.join("guest").join("initramfs");
     std::fs::write(&path, archive).with_context(|| format!("write {}", path.display()))?;
     println!("{}\n{}", binary.display(), path.display());
@@ -20,7 +20,12 @@ pub fn run(_: &[String]) -> Result<()> {
 
 /// The initramfs around a freshly built guest binary.
 pub fn build_initramfs() -> Result<Vec<u8>> {
-    initramfs(&build()?)
+    initramfs_of(&build()?)
+}
+
+fn initramfs_of(binary: &Path) -> Result<Vec<u8>> {
+    let binary = std::fs::read(binary).with_context(|| format!("read {}", binary.display()))?;
+    Ok(initramfs(&binary))
 }
 
 /// Builds the guest binary.
@@ -49,9 +54,9 @@ pub fn build_static(package: &str, program: &str) -> Result<PathBuf> {
     Ok(target_dir.join(TARGET).join("release").join(program))
 }
 
-/// /dev/console has to exist before PID 1 mounts devtmpfs: the kernel opens it for PID 1's first line.
-fn initramfs(binary: &std::path::Path) -> Result<Vec<u8>> {
-    let binary = std::fs::read(binary).with_context(|| format!("read {}", binary.display()))?;
+/// An initramfs with nothing but a program that is PID 1. /dev/console has to exist before PID 1 mounts devtmpfs: the
+/// kernel opens it for PID 1's first line.
+pub fn initramfs(init: &[u8]) -> Vec<u8> {
     let mut archive = Archive::default();
     archive
         .add("dev", 0o755, &Node::Directory)
@@ -62,6 +67,6 @@ fn initramfs(binary: &std::path::Path) -> Result<Vec<u8>> {
         )
         .add("proc", 0o755, &Node::Directory)
         .add("sys", 0o755, &Node::Directory)
-        .add("init", 0o755, &Node::File(&binary));
-    Ok(archive.finish())
+        .add("init", 0o755, &Node::File(init));
+    archive.finish()
 }

@@ -115,24 +115,20 @@ pub fn start_snapshot(
 /// As [`Vm::fork`], with each copy under a supervisor of its own. Without all there is none.
 pub fn fork(vm: &Vm, count: u32, launcher: &Launcher) -> Result<Vec<Vm>, Error> {
     let config = forks::of_copies(&vm.record().config);
-    let mut copies = Vec::new();
-    for fork in forks::ask(&vm.supervisor(), count)? {
+    let start = |fork: Fork| {
         let what = What::Fork {
             of: Box::new(vm.record().clone()),
             pid: fork.pid,
             base: fork.base.map(|digest| digest.to_string()),
         };
         let descriptors = [fork.control.as_fd(), fork.pidfd.as_fd(), fork.disk.as_fd()];
-        match assign(vm.runtime(), what, &config, launcher, &descriptors) {
-            Ok(copy) => copies.push(copy),
-            Err(error) => {
-                // Those that are left end when their sockets close; these have supervisors.
-                copies.iter().for_each(|copy: &Vm| drop(copy.kill()));
-                return Err(error);
-            }
-        }
-    }
-    Ok(copies)
+        assign(vm.runtime(), what, &config, launcher, &descriptors)
+    };
+    forks::start_all(forks::ask(&vm.supervisor(), count)?, &start).map_err(|(error, started)| {
+        // Those that are left end when their sockets close; these have supervisors.
+        started.iter().for_each(|copy| drop(copy.kill()));
+        error
+    })
 }
 
 fn assign(

@@ -11,7 +11,9 @@ use crate::vmm::VmmProcess;
 use ::snapshot::Digest;
 use proto::supervisor::{Reply, RequestBody};
 use std::fs::File;
+use std::iter::Enumerate;
 use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long all copies together may take.
@@ -86,10 +88,80 @@ pub(crate) fn fork(
     count: u32,
 ) -> Result<Vec<Vm>, Error> {
     let config = of_copies(&record.config);
-    ask(client, count)?
-        .into_iter()
-        .map(|fork| fork.start(runtime, record, &config))
-        .collect()
+    let forks = ask(client, count)?;
+    // Those that started end with their handles if not all did.
+    start_all(forks, &|fork: Fork| fork.start(runtime, record, &config)).map_err(|(error, _)| error)
+}
+
+/// Starts copies, as many at a time as there are CPUs: each spends most of its start in processes of its own. Stops at
+/// the first that cannot be started, and gives back those that were.
+pub(crate) fn start_all<T: Send>(
+    forks: Vec<Fork>,
+    start: &(impl Fn(Fork) -> Result<T, Error> + Sync),
+) -> Result<Vec<T>, (Error, Vec<T>)> {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let others = cpus.min(forks.len()).saturating_sub(1);
+    let line = Line {
+        forks: Mutex::new(forks.into_iter().enumerate()),
+        failed: Mutex::new(None),
+    };
+    let mut started = std::thread::scope(|scope| {
+        let helper = || {
+            let builder = std::thread::Builder::new().name("forks".into());
+            // Without a thread the others do its share.
+            builder.spawn_scoped(scope, || line.work(start)).ok()
+        };
+        let helpers: Vec<_> = (0..others).filter_map(|_| helper()).collect();
+        let mut started = line.work(start);
+        for helper in helpers {
+            match helper.join() {
+                Ok(more) => started.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        started
+    });
+    started.sort_by_key(|(number, _)| *number);
+    let started = started.into_iter().map(|(_, copy)| copy).collect();
+    match line
+        .failed
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+    {
+        None => Ok(started),
+        Some(error) => Err((error, started)),
+    }
+}
+
+/// Copies that wait for somebody to start them.
+struct Line {
+    forks: Mutex<Enumerate<std::vec::IntoIter<Fork>>>,
+    failed: Mutex<Option<Error>>,
+}
+
+impl Line {
+    /// Starts copies until none is left or one failed.
+    fn work<T>(&self, start: &impl Fn(Fork) -> Result<T, Error>) -> Vec<(usize, T)> {
+        let mut started = Vec::new();
+        while let Some((number, fork)) = self.next() {
+            match start(fork) {
+                Ok(copy) => started.push((number, copy)),
+                Err(error) => {
+                    lock(&self.failed).get_or_insert(error);
+                }
+            }
+        }
+        started
+    }
+
+    fn next(&self) -> Option<(usize, Fork)> {
+        let next = lock(&self.forks).next();
+        next.filter(|_| lock(&self.failed).is_none())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// As the VM's, under names of their own.

@@ -49,7 +49,11 @@ fn make(room: &Path, image: &Path) -> Result<()> {
     tar.add(&Entry::file(b"registers", &program).mode(0o755))?;
     let mut layout = Layout::create(image)?;
     layout.layer(&tar.finish()?, Compression::Gzip)?;
-    layout.finish(&json!({"Entrypoint": ["/registers"]}))
+    layout.finish(&json!({"Entrypoint": ["/registers"]}))?;
+    // For machines without our guest: the program as PID 1.
+    let path = image.join("initramfs");
+    std::fs::write(&path, crate::guest::initramfs(&program))
+        .with_context(|| path.display().to_string())
 }
 
 fn compile(room: &Path) -> Result<Vec<u8>> {

@@ -80,6 +80,12 @@ impl Vmm {
 
     /// Boots `kernel`, offered under every flavor.
     pub fn boot(&self, kernel: &File, change: impl FnOnce(&mut Boot)) {
+        let initramfs = file(b"not looked at by a kernel of a few bytes");
+        self.boot_with(kernel, &initramfs, change);
+    }
+
+    /// The same with an initramfs.
+    pub fn boot_with(&self, kernel: &File, initramfs: &File, change: impl FnOnce(&mut Boot)) {
         let mut boot = Boot {
             version: VERSION,
             vcpus: 1,
@@ -88,7 +94,6 @@ impl Vmm {
             extra_cmdline: String::new(),
         };
         change(&mut boot);
-        let initramfs = file(b"not looked at by a kernel of a few bytes");
         let mut descriptors = vec![kernel.as_fd(); boot.kernels.len()];
         descriptors.push(initramfs.as_fd());
         descriptors.push(self.console.as_fd());

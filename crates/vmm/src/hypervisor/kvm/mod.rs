@@ -7,6 +7,7 @@ mod error;
 mod exit;
 mod host_cpu;
 mod msrs;
+mod native;
 mod plain;
 mod vcpu;
 mod vcpu_state;

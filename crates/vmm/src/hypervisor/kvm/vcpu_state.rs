@@ -1,6 +1,7 @@
 //! Everything a vCPU is, read from KVM and written back in the order that works.
 
 use super::msrs::{self, Msr, SOFTWARE_KVM_PAGE, TSC_DEADLINE};
+use super::native::{self, STAR};
 use super::plain::{from_bytes, to_bytes};
 use super::{KvmError, Vcpu};
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
@@ -76,6 +77,10 @@ impl VcpuState {
     /// What the vCPU said it is.
     pub(super) fn leaves(&self) -> &[Leaf] {
         &self.identity.leaves
+    }
+
+    fn msr(&self, index: u32) -> Option<u64> {
+        self.msrs.iter().find(|msr| msr.0 == index).map(|msr| msr.1)
     }
 
     fn part<T: super::plain::Plain>(&self, wanted: &'static str) -> Result<T, KvmError> {
@@ -159,7 +164,12 @@ impl Vcpu {
         fd.set_cpuid2(&cpuid)
             .map_err(write("set the CPU's features"))?;
         self.restore_frequency(state.identity.tsc_khz)?;
-        fd.set_sregs(&state.part(SREGS)?)
+        let regs = state.part(REGS)?;
+        let mut sregs = state.part(SREGS)?;
+        if state.msr(SOFTWARE_KVM_PAGE).is_some_and(|page| page != 0) {
+            native::mend_segments(&regs, &mut sregs, state.msr(STAR).unwrap_or(0));
+        }
+        fd.set_sregs(&sregs)
             .map_err(write("set the segment registers"))?;
         fd.set_xcrs(&state.part(XCRS)?)
             .map_err(write("set the XCRs"))?;
@@ -181,8 +191,7 @@ impl Vcpu {
             .map_err(write("set the pending events"))?;
         fd.set_mp_state(state.part(MP_STATE)?)
             .map_err(write("set the run state"))?;
-        fd.set_regs(&state.part(REGS)?)
-            .map_err(write("set the registers"))?;
+        fd.set_regs(&regs).map_err(write("set the registers"))?;
         // Tells the guest's watchdogs that it was away. A guest without a paravirtual clock has none to tell.
         let _ = fd.kvmclock_ctrl();
         Ok(())
