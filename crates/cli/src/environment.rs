@@ -22,6 +22,9 @@ pub enum EnvironmentError {
     /// `-e =value`.
     #[error("-e {0:?}: the variable has no name")]
     NoName(OsString),
+    /// `--label =value`.
+    #[error("--label {0:?}: the label has no name")]
+    NoLabel(String),
     /// The file cannot be read.
     #[error("cannot read the environment file {}", path.display())]
     Read {
@@ -83,6 +86,33 @@ pub fn gather(
         changes.push(parse_flag(text, lookup)?);
     }
     Ok(changes)
+}
+
+/// All labels of a command line: those of the files first. A name without a value has an empty one.
+pub fn labels(
+    files: &[PathBuf],
+    given: &[String],
+) -> Result<Vec<(String, String)>, EnvironmentError> {
+    let mut labels = Vec::new();
+    for path in files {
+        let content = std::fs::read(path).map_err(|source| EnvironmentError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let empty = |_: &OsStr| Some(OsString::new());
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        for (name, value) in parse_file(path, &content, &empty)? {
+            labels.push((text(name), text(value)));
+        }
+    }
+    for text in given {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        if name.is_empty() {
+            return Err(EnvironmentError::NoLabel(text.clone()));
+        }
+        labels.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(labels)
 }
 
 fn parse_flag(text: &OsStr, lookup: Lookup<'_>) -> Result<Change, EnvironmentError> {

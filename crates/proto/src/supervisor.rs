@@ -6,7 +6,7 @@ use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
 /// Version of this conversation.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The largest packet either side sends.
 pub const MAX_PACKET: usize = 64 << 10;
@@ -44,6 +44,11 @@ pub enum RequestBody {
     Pause,
     /// Continue.
     Resume,
+    /// Call the VM this from now on.
+    Rename {
+        /// One that is not taken.
+        name: String,
+    },
     /// Write the VM down as a snapshot of this name; it goes on.
     Snapshot {
         /// One that is not taken.

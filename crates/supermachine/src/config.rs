@@ -1,9 +1,19 @@
 //! Everything about a VM that is not in its image.
 
+mod health;
+mod life;
+mod log;
+
+pub(crate) use health::{HealthConfig, HealthWish};
+pub(crate) use life::BackOff;
+pub use life::RestartPolicy;
+pub use log::LogLimits;
+
 use crate::bytes::ByteString;
 use crate::error::ConfigError;
 use crate::signals::Signal;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
@@ -33,6 +43,14 @@ pub struct VmConfig {
     pub(crate) boot: BootMode,
     #[serde(default)]
     pub(crate) on_failure: OnFailure,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) restart: RestartPolicy,
+    #[serde(default)]
+    pub(crate) health: HealthWish,
+    #[serde(default)]
+    pub(crate) log: LogLimits,
 }
 
 /// How a machine comes up.
@@ -180,6 +198,10 @@ impl VmConfig {
             retention: Retention::Remove,
             boot: BootMode::Template,
             on_failure: OnFailure::End,
+            labels: BTreeMap::new(),
+            restart: RestartPolicy::No,
+            health: HealthWish::UNCHANGED,
+            log: LogLimits::DEFAULT,
         }
     }
 

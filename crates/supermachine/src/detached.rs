@@ -15,11 +15,13 @@ use crate::deadline::Deadline;
 use crate::error::{Error, describe};
 use crate::forks::{self, Fork};
 use crate::handle::Image;
+use crate::lives::Lives;
 use crate::packet;
 use crate::poll;
 use crate::record::Record;
 use crate::runtime::Runtime;
 use crate::snapshots::Snapshot;
+use crate::supervisor::Tenure;
 use crate::vm::Vm;
 use image::ImageRef;
 use proto::supervisor::Reply;
@@ -68,6 +70,10 @@ enum What {
     Snapshot {
         name: String,
     },
+    /// A VM that has a record, by its id.
+    Again {
+        id: String,
+    },
     /// A copy that was made already; its descriptors come before this.
     Fork {
         of: Box<Record>,
@@ -110,6 +116,16 @@ pub fn start_snapshot(
         name: snapshot.name().to_owned(),
     };
     assign(snapshot.runtime(), what, config, launcher, &[])
+}
+
+/// Starts a VM that has ended, or was only created, under its name, with its disk. One that runs is given as it is.
+pub fn start_again(runtime: &Runtime, name: &str, launcher: &Launcher) -> Result<Vm, Error> {
+    let summary = runtime.vm_summary(name)?;
+    if summary.status.is_live() {
+        return runtime.open_vm(&summary.id);
+    }
+    let what = What::Again { id: summary.id };
+    assign(runtime, what, &VmConfig::new(), launcher, &[])
 }
 
 /// As [`Vm::fork`], with each copy under a supervisor of its own. Without all there is none.
@@ -250,14 +266,14 @@ pub fn supervise() -> ExitCode {
 
 /// As [`supervise`]; `running` is shown the VM when it runs, so that a program that handles signals can stop
 /// it in an orderly way, from another thread.
-pub fn supervise_with(running: impl FnOnce(&Arc<Vm>)) -> ExitCode {
+pub fn supervise_with(running: impl FnOnce(&Arc<Lives>)) -> ExitCode {
     // It may have been started by another path, /proc/self/exe for one, and would be called that in lists.
     let _ = rustix::thread::set_name(c"supermachine");
     // Fails only for a process group leader, which has no terminal to lose then.
     let _ = rustix::process::setsid();
     let started = read_assignment().and_then(|(assignment, fds)| begin(assignment, fds));
     let reported = report(&match &started {
-        Ok(vm) => Report::Started {
+        Ok((_, vm)) => Report::Started {
             id: vm.id().to_owned(),
         },
         Err(error) => Report::Failed {
@@ -266,16 +282,19 @@ pub fn supervise_with(running: impl FnOnce(&Arc<Vm>)) -> ExitCode {
             hint: error.hint(),
         },
     });
-    let Ok(vm) = started else {
+    let Ok((runtime, vm)) = started else {
         return ExitCode::FAILURE;
     };
     if reported.is_err() {
         // Whoever asked is gone before the answer; the VM has a name and can be found.
         tracing::info!(vm = vm.name(), "nobody waits for the report");
     }
-    let vm = Arc::new(vm);
-    running(&vm);
-    vm.wait_gone();
+    let Ok(lives) = Lives::new(vm) else {
+        return ExitCode::FAILURE;
+    };
+    let lives = Arc::new(lives);
+    running(&lives);
+    lives.live_out(&runtime);
     ExitCode::SUCCESS
 }
 
@@ -306,26 +325,32 @@ fn receive_descriptors() -> io::Result<Vec<OwnedFd>> {
     }
 }
 
-fn begin(assignment: Assignment, fds: Vec<OwnedFd>) -> Result<Vm, Error> {
-    let mut builder = Runtime::builder().home(&assignment.home);
+fn begin(assignment: Assignment, fds: Vec<OwnedFd>) -> Result<(Runtime, Vm), Error> {
+    let mut builder = Runtime::builder()
+        .home(&assignment.home)
+        .tenure(Tenure::Process);
     if let Some(dir) = &assignment.libexec {
         builder = builder.libexec(dir);
     }
     let runtime = builder.build()?;
-    match assignment.what {
+    let vm = match assignment.what {
         What::Image { reference, digest } => {
             let id: ImageRef = digest.parse()?;
             let stored = runtime.store()?.get(&id)?;
             let stored = stored.ok_or_else(|| Error::ImageGone(reference.clone()))?;
-            runtime.image(stored, &reference).start(&assignment.config)
+            runtime
+                .image(stored, &reference)
+                .start(&assignment.config)?
         }
-        What::Snapshot { name } => runtime.snapshot(&name)?.start(&assignment.config),
+        What::Snapshot { name } => runtime.snapshot(&name)?.start(&assignment.config)?,
+        What::Again { id } => runtime.start_again(&id)?,
         What::Fork { of, pid, base } => {
             let fork = Fork::from_reply(&Reply::Forked { pid, base }, fds);
             let fork = fork.ok_or(Error::Client(crate::ClientError::NoStream))?;
-            fork.start(&runtime, &of, &assignment.config)
+            fork.start(&runtime, &of, &assignment.config)?
         }
-    }
+    };
+    Ok((runtime, vm))
 }
 
 /// Writes the report and closes standard output, which is what the other side waits for.

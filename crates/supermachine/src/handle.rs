@@ -66,8 +66,7 @@ impl Image {
     /// Starts a VM of this image and returns when its workload runs, or when it is ready for
     /// [`Vm::exec`] if it has none.
     pub fn start(&self, config: &VmConfig) -> Result<Vm, Error> {
-        self.check_platform()?;
-        self.runtime.start(self.to_boot(), config)
+        self.runtime.start(self.checked()?, config)
     }
 
     /// Starts the workload of this image, waits until it is ready, writes the VM down as a snapshot of this name and
@@ -86,6 +85,12 @@ impl Image {
         let snapshot = vm.snapshot(name)?;
         vm.kill()?;
         Ok(snapshot)
+    }
+
+    /// What a start needs of it, if it can run here.
+    pub(crate) fn checked(&self) -> Result<BootImage, Error> {
+        self.check_platform()?;
+        Ok(self.to_boot())
     }
 
     pub(crate) fn to_boot(&self) -> BootImage {
@@ -124,6 +129,9 @@ impl From<&ImageConfig> for ImageDefaults {
             user: config.user.clone(),
             working_dir: config.working_dir.clone(),
             stop_signal: config.stop_signal.clone(),
+            labels: config.labels.clone(),
+            healthcheck: config.healthcheck.clone(),
+            shell: config.shell.clone(),
         }
     }
 }

@@ -42,8 +42,10 @@ mod exec;
 mod files;
 mod forks;
 mod handle;
+mod health;
 mod home;
 mod liveness;
+mod lives;
 pub mod log;
 mod names;
 mod packet;
@@ -70,7 +72,8 @@ mod workload;
 pub use image as images;
 
 pub use config::{
-    BootMode, Command, MainOutput, MainStdin, Memory, OnFailure, Retention, VmConfig, Workload,
+    BootMode, Command, LogLimits, MainOutput, MainStdin, Memory, OnFailure, RestartPolicy,
+    Retention, VmConfig, Workload,
 };
 pub use deadline::Deadline;
 pub use error::{
@@ -82,12 +85,14 @@ pub use files::{
     CopyOptions, DirEntry, FileReader, FileStat, Files, FilesError, TarReader, WriteOptions,
 };
 pub use handle::Image;
+pub use health::{Health, HealthStatus, Probe};
+pub use lives::Lives;
 pub use pool::{Pool, PoolBuilder, PoolStats, PooledVm};
 pub use proto::control::{KernelFlavor, Step};
 pub use proto::files::FileKind;
 pub use proto::session::{Exit, ExitStatus, Failure, FailureKind};
 pub use ready::{Pattern, Ready};
-pub use record::{VmStatus, VmSummary};
+pub use record::{VmDetails, VmStatus, VmSummary};
 pub use runtime::{Runtime, RuntimeBuilder};
 pub use session::{OutputReader, StdinWriter};
 pub use setup::SetupReport;

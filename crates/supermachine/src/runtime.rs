@@ -9,10 +9,13 @@ use crate::handle::Image;
 use crate::home::Home;
 use crate::liveness::Liveness;
 use crate::log::LogReader;
-use crate::record::{Registry, VmStatus, VmSummary};
+use crate::names;
+use crate::record::{Registry, State, VmDetails, VmStatus, VmSummary};
 use crate::setup::{self, SetupReport};
 use crate::snapshots::{self, Snapshot, SnapshotInfo};
-use crate::supervisor::{self, BootImage, Client, ClientError, Launch, Plan, Source};
+use crate::supervisor::{
+    self, BootImage, Client, ClientError, Estate, Launch, Plan, Source, Tenure,
+};
 use crate::template::{self, Found, Notice, Notices, SavedUsage, Shape, Templates};
 use crate::vm::Vm;
 use image::{ImageRef, Store, StoredImage};
@@ -21,6 +24,10 @@ use proto::supervisor::{Reply, RequestBody};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// How long the supervisor of a VM gets to answer what it answers at once.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Where state is kept (images, VMs) and programs are found (`supermachine-vmm`, guest kernels). Cheap to clone.
 #[derive(Debug, Clone)]
@@ -34,6 +41,7 @@ struct Inner {
     libexec: Option<PathBuf>,
     assets: OnceLock<Assets>,
     notices: Notices,
+    tenure: Tenure,
 }
 
 /// Builds a [`Runtime`] with paths of its own.
@@ -42,6 +50,7 @@ pub struct RuntimeBuilder {
     home: Option<PathBuf>,
     libexec: Option<PathBuf>,
     notices: Notices,
+    tenure: Tenure,
 }
 
 impl RuntimeBuilder {
@@ -63,6 +72,12 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Of a process that is there for one VM, over all its lives.
+    pub(crate) const fn tenure(mut self, tenure: Tenure) -> Self {
+        self.tenure = tenure;
+        self
+    }
+
     /// Opens the state directory. Programs are looked for when the first VM starts.
     pub fn build(self) -> Result<Runtime, Error> {
         let dir = self.home.map_or_else(Home::from_environment, Ok)?;
@@ -76,6 +91,7 @@ impl RuntimeBuilder {
                 libexec: self.libexec,
                 assets: OnceLock::new(),
                 notices: self.notices,
+                tenure: self.tenure,
             }),
         })
     }
@@ -139,12 +155,60 @@ impl Runtime {
         self.launch(image, plan, Source::Image)
     }
 
+    /// Starts a VM that has ended, or was created, under its name, with its disk.
+    pub(crate) fn start_again(&self, name: &str) -> Result<Vm, Error> {
+        let entry = self.registry().reopen(name)?;
+        let image = self.boot_image(&entry.record.image, &entry.record.image_digest)?;
+        let plan = Plan::again(&image, &entry.record)?;
+        self.launch(image, plan, Source::Reopened(Box::new(entry)))
+    }
+
+    /// Another life of a VM, by its restart policy.
+    pub(crate) fn revive(&self, estate: Box<Estate>) -> Result<Vm, Error> {
+        let last = estate.record();
+        let image = self.boot_image(&last.image, &last.image_digest)?;
+        let mut plan = Plan::again(&image, last)?;
+        plan.record.restarts = last.restarts + 1;
+        self.launch(image, plan, Source::Again(estate))
+    }
+
+    /// Makes the record of a VM that is started later.
+    pub fn create(&self, image: &Image, config: &VmConfig) -> Result<VmSummary, Error> {
+        let mut plan = Plan::new(&image.checked()?, config)?;
+        plan.record.state = State::Created;
+        let entry = self.registry().create(plan.record)?;
+        Ok(self.registry().summary(&entry.record.id)?)
+    }
+
+    /// Gives a VM another name, whether it runs or not.
+    pub fn rename_vm(&self, name: &str, to: &str) -> Result<(), Error> {
+        names::check(to)?;
+        let (record, dir) = self.registry().find(name)?;
+        if Liveness::of(&dir).is_live() {
+            let request = RequestBody::Rename { name: to.into() };
+            let client = Client::new(record.socket, record.id);
+            return Ok(client.ask(request, Deadline::after(ANSWER)).map(drop)?);
+        }
+        Ok(self.registry().reopen(&record.id)?.rename(to)?)
+    }
+
+    /// The images of VMs that have ended or were never started. While these live, the store keeps them.
+    pub fn images_of_vms(&self) -> Result<Vec<StoredImage>, Error> {
+        let store = self.store()?;
+        let mut kept = Vec::new();
+        for vm in self.vms()? {
+            kept.extend(store.get(&vm.image_digest.parse()?)?);
+        }
+        Ok(kept)
+    }
+
     /// Starts a VM that was checked.
     pub(crate) fn launch(&self, image: BootImage, plan: Plan, source: Source) -> Result<Vm, Error> {
         let launch = Launch {
             home: &self.inner.home,
             assets: self.assets()?,
             notices: &self.inner.notices,
+            tenure: self.inner.tenure,
             image,
             plan,
         };
@@ -167,6 +231,11 @@ impl Runtime {
     /// The record of one VM, by name, id or unambiguous start of an id.
     pub fn vm_summary(&self, name: &str) -> Result<VmSummary, Error> {
         Ok(self.registry().summary(name)?)
+    }
+
+    /// Everything the record of a VM says.
+    pub fn inspect_vm(&self, name: &str) -> Result<VmDetails, Error> {
+        Ok(self.registry().details(name)?)
     }
 
     /// A running VM of this or another process, by name, id or unambiguous start of an id. Dropping the handle
@@ -300,7 +369,7 @@ impl Runtime {
 
 pub(crate) fn open_log(home: &Home, name: &str) -> Result<LogReader, Error> {
     let (_, dir) = Registry::new(home).find(name)?;
-    LogReader::open(&dir, Liveness::of(&dir)).map_err(|source| Error::Log { path: dir, source })
+    LogReader::open(&dir).map_err(|source| Error::Log { path: dir, source })
 }
 
 /// Asks the supervisor, or the record of a VM that has ended.
@@ -325,6 +394,6 @@ pub(crate) fn wait_remote(home: &Home, name: &str, deadline: Deadline) -> Result
         Ok(VmStatus::Exited { exit, .. }) => Ok(exit),
         Ok(VmStatus::Stopped { .. } | VmStatus::Crashed) => Err(Error::Stopped),
         Ok(VmStatus::Failed { message, .. }) => Err(ClientError::Refused(message).into()),
-        Ok(VmStatus::Starting | VmStatus::Running { .. }) | Err(_) => Err(refused.into()),
+        Ok(_) | Err(_) => Err(refused.into()),
     }
 }

@@ -14,7 +14,9 @@ use crate::runtime::Runtime;
 use crate::session::{OutputReader, Session, StdinWriter, TimedOut};
 use crate::signals::Signal;
 use crate::snapshots::{self, Snapshot};
-use crate::supervisor::{Client, ClientError, Order, Outcome, Shared, Started, Status, Warnings};
+use crate::supervisor::{
+    Client, ClientError, Estate, Order, Outcome, Shared, Started, Status, Warnings,
+};
 use crate::workload::Defaults;
 use crate::{MainOutput, MainStdin, Retention};
 use proto::session::{Exit, OutputStream};
@@ -272,6 +274,25 @@ impl Vm {
             request,
             grace.saturating_add(STOP_MARGIN),
         )
+    }
+
+    /// Stops the vCPUs: nothing in the VM moves until [`Self::resume`]. A stop ends it all the same.
+    pub fn pause(&self) -> Result<(), Error> {
+        self.supervisor()
+            .ask(RequestBody::Pause, Deadline::after(ANSWER))?;
+        Ok(())
+    }
+
+    /// Lets a paused VM go on.
+    pub fn resume(&self) -> Result<(), Error> {
+        self.supervisor()
+            .ask(RequestBody::Resume, Deadline::after(ANSWER))?;
+        Ok(())
+    }
+
+    /// What the VM left for another life, when it is gone.
+    pub(crate) fn inherit(&self) -> Option<Box<Estate>> {
+        self.own.as_ref()?.shared.inherit()
     }
 
     /// Ends the VM at once and returns when it is gone. What was not synced inside is lost.

@@ -4,8 +4,10 @@ use crate::bytes::ByteString;
 use crate::config::{Command, VmConfig, Workload};
 use crate::error::ConfigError;
 use crate::signals::Signal;
+use image::Healthcheck;
 use proto::session::{Bytes, Process};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The kernel's limit for one string of arguments or environment, its NUL included.
@@ -20,6 +22,9 @@ pub(crate) struct ImageDefaults {
     pub(crate) user: String,
     pub(crate) working_dir: String,
     pub(crate) stop_signal: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) healthcheck: Option<Healthcheck>,
+    pub(crate) shell: Vec<String>,
 }
 
 /// Everything a process in the VM starts from. Kept in the record, because an exec from another process
@@ -233,6 +238,9 @@ mod tests {
             user: "app".into(),
             working_dir: "/srv".into(),
             stop_signal: Some("SIGQUIT".into()),
+            labels: BTreeMap::new(),
+            healthcheck: None,
+            shell: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod cp;
 mod image;
+mod life;
 mod refusal;
 mod run;
 mod snapshot;
@@ -11,6 +12,7 @@ mod warm;
 
 pub use cp::Cp;
 pub use image::{Df, Images, Prune, Pull, Rmi};
+pub use life::{Create, Inspect, Life, Names, Rename, Start};
 pub use refusal::{Refusal, describe};
 pub use run::{PullPolicy, Run};
 pub use snapshot::{Fork, Snapshot, SnapshotCommand, SnapshotExport, SnapshotImport, SnapshotLs};
@@ -46,16 +48,30 @@ pub struct Line {
 pub enum Command {
     /// Run a command of an image in a new VM
     Run(Box<Run>),
+    /// Make a VM that is started later
+    Create(Box<Create>),
+    /// Start VMs that have ended or were created
+    Start(Start),
+    /// Stop VMs and start them again
+    Restart(Stop),
     /// Run a command in a running VM
     Exec(Exec),
     /// Copy files and trees into a VM or out of one
     Cp(Cp),
     /// List VMs
     Ps(Ps),
+    /// Print what is known about VMs, as JSON
+    Inspect(Inspect),
     /// Print what a VM's workload wrote
     Logs(Logs),
     /// Ask workloads to end, and kill those that do not
     Stop(Stop),
+    /// Stop the virtual CPUs of VMs
+    Pause(Names),
+    /// Let paused VMs go on
+    Unpause(Names),
+    /// Give a VM another name
+    Rename(Rename),
     /// Send a signal to workloads, KILL unless told otherwise
     Kill(Kill),
     /// Wait until workloads have ended and print their exit codes

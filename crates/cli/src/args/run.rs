@@ -106,9 +106,13 @@ pub struct Run {
         value_name = "SNAPSHOT",
         conflicts_with_all = [
             "entrypoint", "memory", "cpus", "disk_size", "platform", "timeout", "cold_boot", "keep_on_failure",
+            "restart", "stop_signal", "stop_timeout", "cidfile",
         ]
     )]
     pub snapshot: Option<String>,
+
+    #[command(flatten)]
+    pub life: super::life::Life,
 
     /// Print help
     #[arg(long, action = ArgAction::Help)]

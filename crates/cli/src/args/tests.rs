@@ -116,12 +116,6 @@ fn words_to_come_are_refused_as_such() {
     ");
     for line in [
         "attach",
-        "start",
-        "restart",
-        "rename",
-        "pause",
-        "unpause",
-        "inspect",
         "stats",
         "top",
         "load",
@@ -215,11 +209,18 @@ fn the_first_screen_is_frozen() {
 
     Commands:
       run       Run a command of an image in a new VM
+      create    Make a VM that is started later
+      start     Start VMs that have ended or were created
+      restart   Stop VMs and start them again
       exec      Run a command in a running VM
       cp        Copy files and trees into a VM or out of one
       ps        List VMs
+      inspect   Print what is known about VMs, as JSON
       logs      Print what a VM's workload wrote
       stop      Ask workloads to end, and kill those that do not
+      pause     Stop the virtual CPUs of VMs
+      unpause   Let paused VMs go on
+      rename    Give a VM another name
       kill      Send a signal to workloads, KILL unless told otherwise
       wait      Wait until workloads have ended and print their exit codes
       rm        Remove VMs that have ended, with their logs and disks
@@ -277,6 +278,14 @@ fn the_screen_of_run_is_frozen() {
                                   started
           --snapshot <SNAPSHOT>   Go on from this snapshot instead of starting an image; COMMAND runs
                                   beside its workload
+          --restart <POLICY>      Start it again when it ends: no, on-failure[:MAX], always or
+                                  unless-stopped [default: no]
+          --stop-signal <SIGNAL>  Signal that asks the workload to end, instead of the image's
+          --stop-timeout <TIME>   How long a stop waits before it kills, in seconds or like 5m [default:
+                                  10]
+      -l, --label <KEY[=VALUE]>   Put a label on the VM
+          --label-file <FILE>     Read labels from a file, one KEY=VALUE a line
+          --cidfile <FILE>        Write the VM's id to a file, which must not exist
           --help                  Print help
           --debug                 Tell what is done, on standard error, and where the logs of the VMM
                                   are
@@ -323,12 +332,18 @@ fn the_other_screens_are_frozen() {
     Usage: supermachine ps [OPTIONS]
 
     Options:
-      -a, --all       Those that have ended too
-      -q, --quiet     Names only
-          --no-trunc  Do not shorten columns
-          --json      Print JSON for programs
-          --debug     Tell what is done, on standard error, and where the logs of the VMM are
-      -h, --help      Print help
+      -a, --all                  Those that have ended too
+      -q, --quiet                Names only
+      -f, --filter <KIND=VALUE>  Those that match only: name=, id=, label=KEY[=VALUE], status=,
+                                 ancestor=IMAGE, exited=CODE
+          --format <TEMPLATE>    Print this for each, with fields like {{.Names}}; `table ...` has a
+                                 heading, `json` is a line of JSON
+      -n, --last <N>             The last N, whether they run or not
+      -l, --latest               The last one, whether it runs or not
+          --no-trunc             Do not shorten columns
+          --json                 Print JSON for programs
+          --debug                Tell what is done, on standard error, and where the logs of the VMM are
+      -h, --help                 Print help
     ");
     insta::assert_snapshot!(help("logs -h"), @"
     Print what a VM's workload wrote

@@ -43,6 +43,22 @@ pub struct Ps {
     #[arg(short, long, conflicts_with = "json")]
     pub quiet: bool,
 
+    /// Those that match only: name=, id=, label=KEY[=VALUE], status=, ancestor=IMAGE, exited=CODE
+    #[arg(short, long, value_name = "KIND=VALUE")]
+    pub filter: Vec<String>,
+
+    /// Print this for each, with fields like {{.Names}}; `table ...` has a heading, `json` is a line of JSON
+    #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["json", "quiet"])]
+    pub format: Option<String>,
+
+    /// The last N, whether they run or not
+    #[arg(short = 'n', long, value_name = "N")]
+    pub last: Option<usize>,
+
+    /// The last one, whether it runs or not
+    #[arg(short, long, conflicts_with = "last")]
+    pub latest: bool,
+
     /// Do not shorten columns
     #[arg(long)]
     pub no_trunc: bool,
@@ -63,12 +79,18 @@ pub struct Logs {
     pub name: String,
 }
 
-/// `stop`
+/// `stop` and `restart`
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct Stop {
     /// How long to wait before killing, in seconds or like 5m [default: what the VM was started with, 10 s]
-    #[arg(short, long, value_name = "TIME", allow_negative_numbers = true)]
+    #[arg(
+        short,
+        long,
+        alias = "timeout",
+        value_name = "TIME",
+        allow_negative_numbers = true
+    )]
     pub time: Option<String>,
 
     /// Send this signal instead of the image's

@@ -123,6 +123,7 @@ impl Warm {
             cold_boot: false,
             keep_on_failure: false,
             snapshot: None,
+            life: super::life::Life::default(),
             help: None,
             image_and_command: std::iter::once(self.image).chain(self.command).collect(),
         }

@@ -1,6 +1,7 @@
 //! What each command does: its words are resolved into the library's types first, and then it acts.
 
 mod cp;
+mod create;
 mod df;
 mod doctor;
 mod each;
@@ -8,7 +9,9 @@ mod exec;
 mod fork;
 mod image;
 mod images;
+mod inspect;
 mod kill;
+mod life;
 mod logs;
 mod process;
 mod prune;
@@ -40,6 +43,13 @@ fn runtime() -> anyhow::Result<Runtime> {
 pub fn carry_out(command: Command) -> anyhow::Result<u8> {
     match command {
         Command::Run(args) => run::carry_out(*args),
+        Command::Create(args) => create::carry_out(*args),
+        Command::Start(args) => life::start(&args),
+        Command::Restart(args) => life::restart(&args),
+        Command::Pause(args) => life::pause(&args),
+        Command::Unpause(args) => life::unpause(&args),
+        Command::Rename(args) => life::rename(&args),
+        Command::Inspect(args) => inspect::carry_out(&args),
         Command::Exec(args) => exec::carry_out(args),
         Command::Cp(args) => cp::carry_out(&args),
         Command::Ps(args) => ps::carry_out(&args),

@@ -12,7 +12,7 @@ pub fn carry_out(args: &args::Prune) -> anyhow::Result<u8> {
     let runtime = Runtime::new()?;
     let store = runtime.store()?;
     // As long as they are held, the store keeps them.
-    let _needed = runtime.images_of_snapshots()?;
+    let _needed = (runtime.images_of_snapshots()?, runtime.images_of_vms()?);
     let mut reclaimed = store
         .prune(PruneScope::Dangling)
         .map_err(supermachine::Error::from)?;

@@ -1,11 +1,17 @@
 //! `ps`
 
+mod filter;
+mod format;
+
 use super::wait::of_status;
 use crate::args;
 use crate::exit_code;
 use crate::output::table::{Table, shortened};
 use crate::output::{json, stdout, time};
+use filter::Filters;
+use format::Format;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 use supermachine::{ExitStatus, Runtime, Signal, VmStatus, VmSummary, rfc3339};
 
@@ -14,9 +20,18 @@ const WIDTH: usize = 36;
 
 /// Lists VMs.
 pub fn carry_out(args: &args::Ps) -> anyhow::Result<u8> {
+    let filters = Filters::parse(&args.filter)?;
+    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let last = args.last.or(args.latest.then_some(1));
     let mut vms: Vec<_> = Runtime::new()?.vms()?.into_iter().map(Row::from).collect();
-    vms.retain(|vm| args.all || vm.status.is_live());
-    if args.json.json {
+    let all = args.all || last.is_some() || filters.want_ended();
+    vms.retain(|vm| (all || vm.status.is_live()) && filters.match_row(vm));
+    if let Some(last) = last {
+        vms.drain(..vms.len().saturating_sub(last));
+    }
+    if let Some(format) = format {
+        stdout::write(format.render(&vms, SystemTime::now())?.as_bytes())?;
+    } else if args.json.json {
         json::print(&vms.iter().map(Json::from).collect::<Vec<_>>())?;
     } else if args.quiet {
         stdout::write(
@@ -45,6 +60,8 @@ struct Row {
     memory: u64,
     cpus: u8,
     warnings: Vec<String>,
+    labels: BTreeMap<String, String>,
+    restarts: u32,
 }
 
 impl From<VmSummary> for Row {
@@ -60,6 +77,8 @@ impl From<VmSummary> for Row {
             memory: vm.memory,
             cpus: vm.cpus,
             warnings: vm.warnings,
+            labels: vm.labels,
+            restarts: vm.restarts,
         }
     }
 }
@@ -73,7 +92,7 @@ struct Json<'a> {
     image_digest: &'a str,
     command: &'a [String],
     created: String,
-    /// `starting`, `running`, `exited`, `stopped`, `failed` or `crashed`.
+    /// `created`, `starting`, `running`, `paused`, `restarting`, `exited`, `stopped`, `failed` or `crashed`.
     state: &'static str,
     started: Option<String>,
     ended: Option<String>,
@@ -84,6 +103,8 @@ struct Json<'a> {
     memory: u64,
     cpus: u8,
     warnings: &'a [String],
+    labels: &'a BTreeMap<String, String>,
+    restarts: u32,
 }
 
 impl<'a> From<&'a Row> for Json<'a> {
@@ -105,9 +126,14 @@ impl<'a> From<&'a Row> for Json<'a> {
             memory: vm.memory,
             cpus: vm.cpus,
             warnings: &vm.warnings,
+            labels: &vm.labels,
+            restarts: vm.restarts,
         };
         match &vm.status {
-            VmStatus::Running { since } => json.started = Some(rfc3339(*since)),
+            VmStatus::Running { since } | VmStatus::Paused { since } => {
+                json.started = Some(rfc3339(*since));
+            }
+            VmStatus::Restarting { at, .. } => json.ended = Some(rfc3339(*at)),
             VmStatus::Exited { exit, at } => {
                 json.ended = Some(rfc3339(*at));
                 (json.timed_out, json.out_of_memory) = (exit.timed_out, exit.out_of_memory);
@@ -124,6 +150,9 @@ impl<'a> From<&'a Row> for Json<'a> {
 
 const fn state(status: &VmStatus) -> &'static str {
     match status {
+        VmStatus::Created => "created",
+        VmStatus::Paused { .. } => "paused",
+        VmStatus::Restarting { .. } => "restarting",
         VmStatus::Starting => "starting",
         VmStatus::Running { .. } => "running",
         VmStatus::Exited { .. } => "exited",
@@ -148,10 +177,19 @@ fn table(vms: &[Row], width: usize, now: SystemTime) -> String {
     table.render()
 }
 
+fn up(since: SystemTime, now: SystemTime) -> String {
+    format!("Up {}", time::rough(time::since(since, now)))
+}
+
 fn status(status: &VmStatus, now: SystemTime) -> String {
     match status {
         VmStatus::Starting => "Starting".to_owned(),
-        VmStatus::Running { since } => format!("Up {}", time::rough(time::since(*since, now))),
+        VmStatus::Created => "Created".to_owned(),
+        VmStatus::Running { since } => up(*since, now),
+        VmStatus::Paused { since } => format!("{} (Paused)", up(*since, now)),
+        VmStatus::Restarting { exit_code, at } => {
+            format!("Restarting ({exit_code}) {}", time::ago(*at, now))
+        }
         VmStatus::Exited { exit, at } => {
             let end = match exit.status {
                 _ if exit.timed_out => "Timed out".to_owned(),

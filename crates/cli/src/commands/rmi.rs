@@ -10,35 +10,50 @@ pub fn carry_out(args: &args::Rmi) -> anyhow::Result<u8> {
     let runtime = Runtime::new()?;
     let store = runtime.store()?;
     // As long as they are held, the store keeps them.
-    let _needed = runtime.images_of_snapshots()?;
+    let _needed = (runtime.images_of_snapshots()?, runtime.images_of_vms()?);
     each::in_turn(&args.images, |text| {
         match store.remove(&image::reference(text)?) {
             Ok(removed) => Ok(lines(&removed)),
             Err(StoreError::InUse { reference, digest }) => {
-                let snapshots = snapshots_of(&runtime, &digest.to_string())?;
+                let users = users_of(&runtime, &digest.to_string())?;
                 let error = supermachine::Error::from(StoreError::InUse { reference, digest });
-                Err(explained(error, text, &snapshots))
+                Err(explained(error, text, &users))
             }
             Err(error) => Err(supermachine::Error::from(error).into()),
         }
     })
 }
 
-/// The names of snapshots that need an image.
-fn snapshots_of(runtime: &Runtime, digest: &str) -> anyhow::Result<Vec<String>> {
-    let infos = runtime.snapshots()?.into_iter();
-    let needing = infos.filter(|info| info.image_digest.as_deref() == Some(digest));
-    Ok(needing.map(|info| info.name).collect())
+/// Who needs an image.
+#[derive(Debug, Default)]
+struct Users {
+    snapshots: Vec<String>,
+    vms: Vec<String>,
 }
 
-fn explained(error: supermachine::Error, image: &str, snapshots: &[String]) -> anyhow::Error {
-    if snapshots.is_empty() {
+fn users_of(runtime: &Runtime, digest: &str) -> anyhow::Result<Users> {
+    let infos = runtime.snapshots()?.into_iter();
+    let snapshots = infos.filter(|info| info.image_digest.as_deref() == Some(digest));
+    let vms = runtime.vms()?.into_iter();
+    let vms = vms.filter(|vm| vm.image_digest == digest);
+    Ok(Users {
+        snapshots: snapshots.map(|info| info.name).collect(),
+        vms: vms.map(|vm| vm.name).collect(),
+    })
+}
+
+fn explained(error: supermachine::Error, image: &str, users: &Users) -> anyhow::Error {
+    let (kind, names, hint) = if !users.vms.is_empty() {
+        ("VM", &users.vms, "`supermachine rm` removes VMs")
+    } else if !users.snapshots.is_empty() {
+        let hint = "`supermachine snapshot rm` removes snapshots";
+        ("snapshot", &users.snapshots, hint)
+    } else {
         return error.into();
-    }
-    let snapshots = snapshots.join(", ");
+    };
     Refusal {
-        message: format!("image {image} is needed by the snapshot {snapshots}"),
-        hint: Some("`supermachine snapshot rm` removes snapshots".to_owned()),
+        message: format!("image {image} is needed by the {kind} {}", names.join(", ")),
+        hint: Some(hint.to_owned()),
     }
     .into()
 }

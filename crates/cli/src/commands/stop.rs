@@ -9,16 +9,21 @@ use supermachine::{Runtime, Signal};
 
 /// Asks workloads to end, kills those that do not, and prints the names of what has ended.
 pub fn carry_out(args: &args::Stop) -> anyhow::Result<u8> {
+    let (grace, signal) = manner(args)?;
+    let runtime = Runtime::new()?;
+    each::at_once(&args.names, |name| end(&runtime, name, signal, grace))
+}
+
+/// How long to wait, and which signal to send, where that was said.
+pub fn manner(args: &args::Stop) -> anyhow::Result<(Option<Duration>, Option<Signal>)> {
     let grace = args
         .time
         .as_ref()
         .map(|text| durations::parse(text).map_err(|error| refuse("--time", text, error)));
-    let (grace, signal) = (
+    Ok((
         grace.transpose()?,
         args.signal.as_deref().map(signal).transpose()?,
-    );
-    let runtime = Runtime::new()?;
-    each::at_once(&args.names, |name| end(&runtime, name, signal, grace))
+    ))
 }
 
 /// A signal by name or number.
@@ -29,7 +34,7 @@ pub fn signal(text: &str) -> anyhow::Result<Signal> {
 }
 
 /// Ends a VM; one that has ended already is no error, as with Docker.
-fn end(
+pub fn end(
     runtime: &Runtime,
     name: &str,
     signal: Option<Signal>,

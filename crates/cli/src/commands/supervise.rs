@@ -3,7 +3,7 @@
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::sync::Arc;
-use supermachine::Vm;
+use supermachine::Lives;
 
 /// Ends this process with the VM it supervises.
 pub fn carry_out() -> anyhow::Result<u8> {
@@ -13,15 +13,15 @@ pub fn carry_out() -> anyhow::Result<u8> {
 }
 
 /// A host that shuts down asks every process to end: the workload gets its stop signal and its grace.
-fn stop_when_asked(vm: &Arc<Vm>) {
-    let vm = Arc::downgrade(vm);
+fn stop_when_asked(lives: &Arc<Lives>) {
+    let lives = Arc::downgrade(lives);
     let watched = Signals::new([SIGTERM, SIGINT]).and_then(|mut signals| {
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
                 let asked = signals.forever().next().is_some();
-                if let Some(vm) = vm.upgrade().filter(|_| asked)
-                    && let Err(error) = vm.stop()
+                if let Some(lives) = lives.upgrade().filter(|_| asked)
+                    && let Err(error) = lives.stop()
                 {
                     tracing::warn!(%error, "the VM did not stop");
                 }

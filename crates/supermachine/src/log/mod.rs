@@ -1,6 +1,6 @@
 //! The log of a VM: what its main process wrote, with times.
 //!
-//! Two files in the VM's record, `log.1` (older) and `log`, each a sequence of entries:
+//! Files in the VM's record, `log.1` and so on (older) and `log`, each a sequence of entries:
 //!
 //! ```text
 //! 0        4        5            13            13 + length
@@ -11,6 +11,7 @@
 //! An entry is written with one call. One that was cut off (a full disk, a power failure) ends the file for
 //! readers, and the next writer cuts it away.
 
+mod directory;
 mod entry;
 mod reader;
 mod writer;
@@ -19,7 +20,10 @@ pub use entry::{LogEntry, LogStream};
 pub use reader::LogReader;
 pub(crate) use writer::LogWriter;
 
-/// File names in the VM's record, and the size at which the current file becomes the older one.
+/// The name of the current file in the VM's record.
 pub(crate) const CURRENT: &str = "log";
-pub(crate) const OLDER: &str = "log.1";
-pub(crate) const MAX_FILE: u64 = 16 << 20;
+
+/// The name of an older file: the highest number is the oldest.
+fn older(number: u32) -> String {
+    format!("{CURRENT}.{number}")
+}

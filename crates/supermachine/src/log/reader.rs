@@ -1,7 +1,8 @@
 //! Reading the log, while it is written or after.
 
+use super::directory::Directory;
 use super::entry::{HEADER_LEN, Header, LogEntry};
-use super::{CURRENT, OLDER};
+use super::{CURRENT, older};
 use crate::deadline::Deadline;
 use crate::liveness::Liveness;
 use crate::poll;
@@ -12,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// How often a follower looks whether the supervisor still lives; its orderly end is noticed at once.
@@ -22,7 +23,7 @@ const LIVENESS_CHECK: Duration = Duration::from_secs(1);
 /// [`Self::follow`] waits for more until the VM has ended.
 #[derive(Debug)]
 pub struct LogReader {
-    dir: PathBuf,
+    dir: Directory,
     files: VecDeque<File>,
     position: u64,
     watch: Option<OwnedFd>,
@@ -30,21 +31,37 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    pub(crate) fn open(dir: &Path, live: Liveness) -> io::Result<Self> {
+    /// Of the VM with this record.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        let dir = Directory::open(dir)?;
+        let live = Liveness::of(&dir.path());
+        Self::of(dir, live)
+    }
+
+    fn of(dir: Directory, live: Liveness) -> io::Result<Self> {
         let mut files = VecDeque::new();
-        for name in [OLDER, CURRENT] {
-            match File::open(dir.join(name)) {
-                Ok(file) => files.push_back(file),
+        let mut seen = None;
+        // The newest first, so that a rotation meanwhile gives a file twice and loses none.
+        for number in 0.. {
+            let name = if number == 0 {
+                CURRENT.to_owned()
+            } else {
+                older(number)
+            };
+            match File::open(dir.join(&name)) {
+                Ok(file) => {
+                    let inode = file.metadata()?.ino();
+                    if seen.replace(inode) != Some(inode) {
+                        files.push_front(file);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound && number > 0 => break,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        // A rotation between the two opens gives the same file twice.
-        if files.len() == 2 && files[0].metadata()?.ino() == files[1].metadata()?.ino() {
-            files.pop_back();
-        }
         Ok(Self {
-            dir: dir.to_owned(),
+            dir,
             files,
             position: 0,
             watch: None,
@@ -88,7 +105,7 @@ impl LogReader {
                 | inotify::WatchFlags::CREATE
                 | inotify::WatchFlags::MOVED_TO
                 | inotify::WatchFlags::DELETE_SELF;
-            inotify::add_watch(&watch, &self.dir, what)?;
+            inotify::add_watch(&watch, self.dir.path(), what)?;
             self.watch = Some(watch);
         }
         Ok(())
@@ -176,9 +193,18 @@ mod tests {
     use super::super::LogStream::{Stderr, Stdout};
     use super::super::{LogStream, LogWriter};
     use super::*;
+    use crate::config::LogLimits;
+
+    fn limited(dir: &Path, max_size: u64, max_files: u32) -> LogWriter {
+        let limits = LogLimits {
+            max_size,
+            max_files,
+        };
+        LogWriter::open(dir, limits).unwrap()
+    }
 
     fn read(dir: &Path) -> Vec<(LogStream, Vec<u8>)> {
-        let reader = LogReader::open(dir, Liveness::ended()).unwrap();
+        let reader = LogReader::of(Directory::open(dir).unwrap(), Liveness::ended()).unwrap();
         reader
             .map(|entry| entry.map(|entry| (entry.stream, entry.data)).unwrap())
             .collect()
@@ -187,7 +213,7 @@ mod tests {
     #[test]
     fn entries_come_back_with_their_streams_and_any_bytes() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = LogWriter::open(dir.path()).unwrap();
+        let mut log = LogWriter::open(dir.path(), LogLimits::DEFAULT).unwrap();
         log.append(Stdout, b"a\0\xff\n").unwrap();
         log.append(Stderr, b"").unwrap();
         log.append(Stdout, &[7; 64 << 10]).unwrap();
@@ -205,14 +231,14 @@ mod tests {
     fn a_torn_tail_ends_the_log_and_the_next_writer_cuts_it_away() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(CURRENT);
-        let mut log = LogWriter::open(dir.path()).unwrap();
+        let mut log = LogWriter::open(dir.path(), LogLimits::DEFAULT).unwrap();
         log.append(Stdout, b"whole").unwrap();
         log.append(Stdout, b"torn").unwrap();
         let full = std::fs::read(&path).unwrap();
         for cut in 1..17 {
             std::fs::write(&path, &full[..full.len() - cut]).unwrap();
             assert_eq!(read(dir.path()), [(Stdout, b"whole".to_vec())], "cut {cut}");
-            LogWriter::open(dir.path())
+            LogWriter::open(dir.path(), LogLimits::DEFAULT)
                 .unwrap()
                 .append(Stderr, b"next")
                 .unwrap();
@@ -226,7 +252,7 @@ mod tests {
     #[test]
     fn the_log_is_bounded_and_keeps_the_newest() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = LogWriter::with_limit(dir.path(), 10_000).unwrap();
+        let mut log = limited(dir.path(), 10_000, 2);
         for number in 0..1000_u32 {
             log.append(Stdout, &[number.to_le_bytes(); 25].concat())
                 .unwrap();
@@ -242,10 +268,37 @@ mod tests {
     }
 
     #[test]
+    fn as_many_files_are_kept_as_the_limits_say() {
+        for files in [1, 2, 3, 5] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut log = limited(dir.path(), 1000, files);
+            for number in 0..200_u8 {
+                log.append(Stdout, &[number; 87]).unwrap();
+            }
+            drop(log);
+            assert_eq!(
+                std::fs::read_dir(dir.path()).unwrap().count(),
+                files as usize
+            );
+            let entries = read(dir.path());
+            // Ten entries of 100 bytes fill a file.
+            assert_eq!(entries.len(), 10 * files as usize);
+            assert!(
+                entries
+                    .iter()
+                    .rev()
+                    .zip((0..200).rev())
+                    .all(|((_, data), number)| data[0] == number)
+            );
+        }
+    }
+
+    #[test]
     fn a_follower_sees_every_entry_across_rotations() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = LogWriter::with_limit(dir.path(), 500).unwrap();
-        let mut reader = LogReader::open(dir.path(), Liveness::ended()).unwrap();
+        let mut log = limited(dir.path(), 500, 2);
+        let mut reader =
+            LogReader::of(Directory::open(dir.path()).unwrap(), Liveness::ended()).unwrap();
         for number in 0..100_u8 {
             log.append(Stdout, &[number; 50]).unwrap();
             assert_eq!(reader.next().unwrap().unwrap().data, [number; 50]);
@@ -257,11 +310,11 @@ mod tests {
     fn a_follower_waits_for_a_live_writer_and_ends_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let lock = crate::liveness::tests::hold(dir.path());
-        let mut reader = LogReader::open(dir.path(), Liveness::of(dir.path())).unwrap();
+        let mut reader = LogReader::open(dir.path()).unwrap();
         let writer = std::thread::spawn({
             let dir = dir.path().to_owned();
             move || {
-                let mut log = LogWriter::open(&dir).unwrap();
+                let mut log = LogWriter::open(&dir, LogLimits::DEFAULT).unwrap();
                 log.append(Stdout, b"one").unwrap();
                 log.append(Stdout, b"two").unwrap();
                 drop(lock);
@@ -278,7 +331,7 @@ mod tests {
     fn a_follower_of_a_quiet_vm_gives_up_at_its_deadline() {
         let dir = tempfile::tempdir().unwrap();
         let _lock = crate::liveness::tests::hold(dir.path());
-        let mut reader = LogReader::open(dir.path(), Liveness::of(dir.path())).unwrap();
+        let mut reader = LogReader::open(dir.path()).unwrap();
         let error = reader
             .follow_deadline(Duration::from_millis(5))
             .unwrap_err();
@@ -290,7 +343,7 @@ mod tests {
         fn no_bytes_of_a_damaged_log_make_the_reader_panic(bytes: Vec<u8>) {
             let dir = tempfile::tempdir().unwrap();
             std::fs::write(dir.path().join(CURRENT), bytes).unwrap();
-            let reader = LogReader::open(dir.path(), Liveness::ended()).unwrap();
+            let reader = LogReader::of(Directory::open(dir.path()).unwrap(), Liveness::ended()).unwrap();
             let _ = reader.map(Result::unwrap).count();
         }
     }

@@ -1,40 +1,39 @@
 //! Writing the log.
 
+use super::directory::Directory;
 use super::entry::{HEADER_LEN, Header, LogStream};
-use super::{CURRENT, MAX_FILE, OLDER};
+use super::{CURRENT, older};
+use crate::config::LogLimits;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
-/// Writes a VM's log, keeping it under two files of a fixed size. A disk that is full loses entries and
+/// Writes a VM's log, keeping it under so many files of a fixed size. A disk that is full loses entries and
 /// nothing else: the first loss is returned as an error, later ones are counted silently until a write works.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
-    dir: PathBuf,
+    dir: Directory,
     file: File,
     len: u64,
-    max_file: u64,
+    limits: LogLimits,
     losing: bool,
 }
 
 impl LogWriter {
     /// Opens the log of a record, continuing after its last whole entry.
-    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        Self::with_limit(dir, MAX_FILE)
-    }
-
-    pub(super) fn with_limit(dir: &Path, max_file: u64) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, limits: LogLimits) -> io::Result<Self> {
+        let dir = Directory::open(dir)?;
         let mut file = open_file(&dir.join(CURRENT))?;
         let len = whole_entries(&mut file)?;
         file.set_len(len)?;
         file.seek(SeekFrom::Start(len))?;
         Ok(Self {
-            dir: dir.to_owned(),
+            dir,
             file,
             len,
-            max_file,
+            limits,
             losing: false,
         })
     }
@@ -55,7 +54,7 @@ impl LogWriter {
     }
 
     fn try_append(&mut self, stream: LogStream, data: &[u8]) -> io::Result<()> {
-        if self.len >= self.max_file {
+        if self.len >= self.limits.max_size {
             self.rotate()?;
         }
         let header = Header::encode(stream, SystemTime::now(), data.len());
@@ -88,10 +87,28 @@ impl LogWriter {
 
     fn rotate(&mut self) -> io::Result<()> {
         let current = self.dir.join(CURRENT);
-        fs::rename(&current, self.dir.join(OLDER))?;
+        match self.limits.max_files {
+            0 | 1 => fs::remove_file(&current)?,
+            files => {
+                for number in (1..files - 1).rev() {
+                    self.make_older(&older(number), number + 1)?;
+                }
+                self.make_older(CURRENT, 1)?;
+            }
+        }
         self.file = open_file(&current)?;
         self.len = 0;
         Ok(())
+    }
+}
+
+impl LogWriter {
+    /// A file that is not there yet is none to rename.
+    fn make_older(&self, name: &str, number: u32) -> io::Result<()> {
+        match fs::rename(self.dir.join(name), self.dir.join(&older(number))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -130,7 +147,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_reported_once_and_does_not_stop_the_writer() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = LogWriter::open(dir.path()).unwrap();
+        let mut log = LogWriter::open(dir.path(), LogLimits::DEFAULT).unwrap();
         log.append(LogStream::Stdout, b"kept").unwrap();
         let real = std::mem::replace(
             &mut log.file,

@@ -55,7 +55,6 @@ pub(super) fn tail(log: LogReader) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::liveness::Liveness;
     use crate::log::LogWriter;
     use std::time::SystemTime;
 
@@ -91,7 +90,7 @@ mod tests {
     #[test]
     fn the_tail_is_the_last_lines_of_both_streams() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = LogWriter::open(dir.path()).unwrap();
+        let mut log = LogWriter::open(dir.path(), crate::config::LogLimits::DEFAULT).unwrap();
         for number in 0..3000 {
             let stream = if number % 2 == 0 {
                 LogStream::Stdout
@@ -101,7 +100,7 @@ mod tests {
             let line = format!("line {number}\n");
             log.append(stream, line.as_bytes()).unwrap();
         }
-        let text = tail(LogReader::open(dir.path(), Liveness::ended()).unwrap());
+        let text = tail(LogReader::open(dir.path()).unwrap());
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             (lines.len(), lines[0], lines[19]),

@@ -2,9 +2,11 @@
 
 use crate::bytes::ByteString;
 use crate::config::VmConfig;
+use crate::health::{Check, Health};
 use crate::workload::Defaults;
 use proto::session::Exit;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Version of `record.json`.
@@ -30,16 +32,55 @@ pub(crate) struct Record {
     pub(crate) state: State,
     /// What went wrong without stopping the VM: a log that could not be written.
     pub(crate) warnings: Vec<String>,
+    /// The image's labels and the caller's.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// How often its supervisor has started it again since it was last started from outside.
+    #[serde(default)]
+    pub(crate) restarts: u32,
+    /// When its current or last life began; 0 before the first.
+    #[serde(default)]
+    pub(crate) started_ns: u64,
+    /// How to ask whether the workload is well.
+    #[serde(default)]
+    pub(crate) check: Option<Check>,
+    /// What the last tests of this life found.
+    #[serde(default)]
+    pub(crate) health: Option<Health>,
+    /// Process id of the VMM.
+    #[serde(default)]
+    pub(crate) vmm_pid: u32,
 }
 
 /// Where in its life a VM is, as its supervisor last wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum State {
+    /// It was never started.
+    Created,
     Starting,
-    Running { since_ns: u64 },
-    Exited { exit: Exit, at_ns: u64 },
-    Stopped { at_ns: u64 },
-    Failed { message: String, at_ns: u64 },
+    Running {
+        since_ns: u64,
+    },
+    /// Its vCPUs stand still.
+    Paused {
+        since_ns: u64,
+    },
+    /// It ended at this time, and its supervisor is about to start it again.
+    Restarting {
+        exit: Option<Exit>,
+        at_ns: u64,
+    },
+    Exited {
+        exit: Exit,
+        at_ns: u64,
+    },
+    Stopped {
+        at_ns: u64,
+    },
+    Failed {
+        message: String,
+        at_ns: u64,
+    },
 }
 
 impl Record {
@@ -64,6 +105,12 @@ impl Record {
             created_ns: crate::time::unix_nanos(std::time::SystemTime::now()),
             state: State::Starting,
             warnings: Vec::new(),
+            labels: BTreeMap::new(),
+            restarts: 0,
+            started_ns: 0,
+            check: None,
+            health: None,
+            vmm_pid: 0,
         }
     }
 }

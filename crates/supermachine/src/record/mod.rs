@@ -9,10 +9,12 @@
 //! | `scratch.ext4` | the writable disk |
 
 mod content;
+mod details;
 mod registry;
 mod summary;
 
 pub(crate) use content::{Record, State};
+pub use details::VmDetails;
 pub use registry::RecordError;
 pub(crate) use registry::{Entry, Registry};
 pub use summary::{VmStatus, VmSummary};

@@ -1,6 +1,7 @@
 //! All records of a state directory.
 
-use super::content::{Record, VERSION};
+use super::content::{Record, State, VERSION};
+use super::details::VmDetails;
 use super::summary::VmSummary;
 use crate::config::Retention;
 use crate::home::{Home, write_atomically};
@@ -129,6 +130,24 @@ impl Registry {
         Err(RecordError::NameTaken(record.name.clone()))
     }
 
+    /// The record of a VM that has ended or was never started, for another life or name.
+    pub(crate) fn reopen(&self, name: &str) -> Result<Entry, RecordError> {
+        let _guard = self.lock()?;
+        let (record, dir) = self.find(name)?;
+        if Liveness::of(&dir).is_live() {
+            return Err(RecordError::Running(record.name));
+        }
+        let lock = liveness::hold(&dir).map_err(failed("lock", &dir))?;
+        // What its last supervisor wrote between the two looks.
+        let record = read(&dir)?.ok_or_else(|| RecordError::NotFound(name.to_owned()))?;
+        Ok(Entry {
+            record,
+            dir,
+            registry: self.clone(),
+            _lock: lock,
+        })
+    }
+
     /// Every record, oldest first; those of dead supervisors that were to be removed are swept on the way.
     pub(crate) fn list(&self) -> Result<Vec<VmSummary>, RecordError> {
         self.sweep()?;
@@ -172,6 +191,16 @@ impl Registry {
         Ok(VmSummary::new(record, live))
     }
 
+    pub(crate) fn details(&self, name: &str) -> Result<VmDetails, RecordError> {
+        let (mut record, dir) = self.find(name)?;
+        let live = Liveness::of(&dir).is_live();
+        if !live {
+            // The supervisor may have written the end between the two looks.
+            record = read(&dir)?.unwrap_or(record);
+        }
+        Ok(VmDetails::new(&record, &dir, live))
+    }
+
     /// Removes the record of a VM that has ended.
     pub(crate) fn remove(&self, name: &str) -> Result<(), RecordError> {
         let _guard = self.lock()?;
@@ -202,6 +231,8 @@ impl Registry {
             return Ok(());
         }
         match read(dir) {
+            // One that was never started has no supervisor yet.
+            Ok(Some(record)) if record.state == State::Created => Ok(()),
             Ok(Some(record)) if record.config.retention == Retention::Remove => remove_files(dir),
             Ok(Some(_)) => Ok(()),
             // Its maker died before it was written.
@@ -245,6 +276,21 @@ impl Entry {
         write_atomically(&path, &text).map_err(failed("write", &path))
     }
 
+    /// Gives the VM another name. The directory moves with everything in it; who has it open does not notice.
+    pub(crate) fn rename(&mut self, name: &str) -> Result<(), RecordError> {
+        let _guard = self.registry.lock()?;
+        let dir = self.registry.home.vms().join(name);
+        self.registry.sweep_if_dead(&dir)?;
+        // An empty directory gives way to another; a record is never empty.
+        if dir.exists() {
+            return Err(RecordError::NameTaken(name.to_owned()));
+        }
+        fs::rename(&self.dir, &dir).map_err(failed("rename", &self.dir))?;
+        self.dir = dir;
+        name.clone_into(&mut self.record.name);
+        self.save()
+    }
+
     /// Removes the record and everything in it.
     pub(crate) fn remove(&self) -> Result<(), RecordError> {
         let _guard = self.registry.lock()?;
@@ -283,11 +329,15 @@ fn read(dir: &Path) -> Result<Option<Record>, RecordError> {
         }
         Err(error) => return Err(failed("read", &path)(error)),
     };
-    let record: Record =
+    let mut record: Record =
         serde_json::from_slice(&text).map_err(|source| RecordError::Malformed {
             path: path.clone(),
             source,
         })?;
+    // The directory is the name. They differ where somebody who renamed it died in between.
+    if let Some(name) = dir.file_name().and_then(|name| name.to_str()) {
+        name.clone_into(&mut record.name);
+    }
     if record.version != VERSION {
         let source = serde::de::Error::custom(format!("version {}", record.version));
         return Err(RecordError::Malformed { path, source });

@@ -2,10 +2,15 @@
 
 use super::content::{Record, State};
 use crate::bytes::ByteString;
+use crate::health::HealthStatus;
 use crate::time::{as_rfc3339, from_unix_nanos};
 use proto::session::Exit;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::SystemTime;
+
+/// The exit code of a VM that failed.
+const FAILED: i32 = 125;
 
 /// What is known about a VM, running or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,6 +37,12 @@ pub struct VmSummary {
     pub cpus: u8,
     /// What went wrong without stopping the VM, for people.
     pub warnings: Vec<String>,
+    /// The image's labels, and those it was given.
+    pub labels: BTreeMap<String, String>,
+    /// How often it was started again by its restart policy.
+    pub restarts: u32,
+    /// Whether the workload is well; `None` where nobody asks.
+    pub health: Option<HealthStatus>,
 }
 
 /// Running, or how it ended.
@@ -39,6 +50,8 @@ pub struct VmSummary {
 #[serde(rename_all = "snake_case", tag = "state")]
 #[non_exhaustive]
 pub enum VmStatus {
+    /// It was never started.
+    Created,
     /// Its supervisor is at work and the workload does not run yet.
     Starting,
     /// It runs.
@@ -46,6 +59,20 @@ pub enum VmStatus {
         /// Since when.
         #[serde(serialize_with = "as_rfc3339::serialize")]
         since: SystemTime,
+    },
+    /// It runs, and its vCPUs stand still.
+    Paused {
+        /// Running since when.
+        #[serde(serialize_with = "as_rfc3339::serialize")]
+        since: SystemTime,
+    },
+    /// It ended, and its supervisor is about to start it again.
+    Restarting {
+        /// The exit code of its workload.
+        exit_code: i32,
+        /// When it ended.
+        #[serde(serialize_with = "as_rfc3339::serialize")]
+        at: SystemTime,
     },
     /// Its workload ended.
     Exited {
@@ -84,19 +111,23 @@ fn exit_as_code<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::O
 }
 
 impl VmStatus {
-    /// Whether the VM is starting or running.
+    /// Whether the VM has a supervisor: it starts, runs, is paused or waits for its restart.
     pub const fn is_live(&self) -> bool {
-        matches!(self, Self::Starting | Self::Running { .. })
+        matches!(
+            self,
+            Self::Starting | Self::Running { .. } | Self::Paused { .. } | Self::Restarting { .. }
+        )
     }
 
     /// The exit code `wait` shows for a VM that has ended: the workload's, 137 for one that was stopped or
     /// killed under its workload, 125 for one that failed.
     pub const fn exit_code(&self) -> Option<i32> {
         match self {
-            Self::Starting | Self::Running { .. } => None,
+            Self::Created | Self::Starting | Self::Running { .. } | Self::Paused { .. } => None,
+            Self::Restarting { exit_code, .. } => Some(*exit_code),
             Self::Exited { exit, .. } => Some(exit.status.shell_code()),
             Self::Stopped { .. } | Self::Crashed => Some(137),
-            Self::Failed { .. } => Some(125),
+            Self::Failed { .. } => Some(FAILED),
         }
     }
 }
@@ -104,8 +135,23 @@ impl VmStatus {
 impl VmSummary {
     pub(super) fn new(record: Record, live: bool) -> Self {
         let status = match record.state {
-            State::Starting | State::Running { .. } if !live => VmStatus::Crashed,
+            State::Starting
+            | State::Running { .. }
+            | State::Paused { .. }
+            | State::Restarting { .. }
+                if !live =>
+            {
+                VmStatus::Crashed
+            }
+            State::Created => VmStatus::Created,
             State::Starting => VmStatus::Starting,
+            State::Paused { since_ns } => VmStatus::Paused {
+                since: from_unix_nanos(since_ns),
+            },
+            State::Restarting { exit, at_ns } => VmStatus::Restarting {
+                exit_code: exit.map_or(FAILED, |exit| exit.status.shell_code()),
+                at: from_unix_nanos(at_ns),
+            },
             State::Running { since_ns } => VmStatus::Running {
                 since: from_unix_nanos(since_ns),
             },
@@ -132,6 +178,9 @@ impl VmSummary {
             memory: record.config.memory.bytes(),
             cpus: record.config.cpus,
             warnings: record.warnings,
+            labels: record.labels,
+            restarts: record.restarts,
+            health: record.health.map(|health| health.status),
         }
     }
 }

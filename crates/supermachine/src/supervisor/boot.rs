@@ -1,5 +1,7 @@
 //! From a plan to a running workload: which way it comes up, and what is left when it does not.
 
+use super::clients::Clients;
+use super::estate::Estate;
 use super::listener::Listener;
 use super::plan::{BootImage, Plan};
 use super::shared::Shared;
@@ -9,6 +11,7 @@ use crate::assets::Assets;
 use crate::config::{BootMode, Retention};
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::health::{Health, Monitor};
 use crate::home::Home;
 use crate::record::{self, Entry, Registry, State};
 use crate::session::{Session, SessionError};
@@ -43,8 +46,22 @@ pub(crate) enum Source {
     Image,
     /// A snapshot: its files, its disk, the digest of its manifest.
     Snapshot(SavedFiles, File, Digest),
+    /// Another life of a VM that has a record already, by way of its image.
+    Again(Box<Estate>),
+    /// As [`Self::Again`], of a VM that nobody watched over since its last life.
+    Reopened(Box<Entry>),
     /// A fork: the process of the copy, its disk, and what the VM it was made of was restored from.
     Fork(Box<VmmProcess>, File, Option<Digest>),
+}
+
+/// How long what watches over a VM stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Tenure {
+    /// As long as the VM lives.
+    #[default]
+    Life,
+    /// As long as its process lives, which can start the VM again.
+    Process,
 }
 
 /// A VM to be started.
@@ -53,6 +70,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) home: &'a Home,
     pub(crate) assets: &'a Assets,
     pub(crate) notices: &'a Notices,
+    pub(crate) tenure: Tenure,
     pub(crate) image: BootImage,
     pub(crate) plan: Plan,
 }
@@ -62,15 +80,38 @@ pub(crate) fn start(launch: Launch<'_>, source: Source) -> Result<Started, Error
     let limit = launch.plan.record.config.start_deadline;
     // Before anything is made: a directory for sockets that cannot be used ends the start anyway.
     let socket = launch.home.socket(&launch.plan.record.id)?;
-    let mut entry = Registry::new(launch.home).create(launch.plan.record.clone())?;
+    let (mut entry, clients, source) = take_entry(&launch, source)?;
     match launch.begin(&entry, source, Deadline::after(limit)) {
-        Ok(running) => hand_over(running, &socket, entry, launch),
+        Ok(running) => hand_over(running, (&socket, clients), entry, launch),
         Err(error) => {
             let error = error.within(limit);
             abandon(&mut entry, &error);
             Err(error)
         }
     }
+}
+
+/// The record of the VM: a new one, or the one it has; with the clients that were there in its last life.
+fn take_entry(
+    launch: &Launch<'_>,
+    source: Source,
+) -> Result<(Entry, Option<Clients>, Source), Error> {
+    let again = |mut entry: Entry| {
+        entry.record = launch.plan.record.clone();
+        entry.save()?;
+        Ok::<_, Error>(entry)
+    };
+    Ok(match source {
+        Source::Again(estate) => {
+            let Estate { entry, clients, .. } = *estate;
+            (again(entry)?, Some(clients), Source::Image)
+        }
+        Source::Reopened(entry) => (again(*entry)?, None, Source::Image),
+        source => {
+            let entry = Registry::new(launch.home).create(launch.plan.record.clone())?;
+            (entry, None, source)
+        }
+    })
 }
 
 /// Writes the end of a start that failed.
@@ -95,7 +136,9 @@ impl Launch<'_> {
             Source::Image if self.plan.record.config.boot == BootMode::Cold => {
                 self.prepare(entry, deadline)?.boot()?.run()
             }
-            Source::Image => self.by_template(entry, deadline),
+            Source::Image | Source::Again(_) | Source::Reopened(_) => {
+                self.by_template(entry, deadline)
+            }
             Source::Snapshot(files, disk, digest) => {
                 let starting = Starting::spawn(self, entry, deadline)?.with_disk(&disk)?;
                 starting.restore(&files, digest)?.run()
@@ -109,7 +152,7 @@ impl Launch<'_> {
 
     /// A VMM with the image's disks. What does not depend on it is done while its process comes up.
     fn prepare(&self, entry: &Entry, deadline: Deadline) -> Result<Starting<'_>, Error> {
-        Starting::spawn(self, entry, deadline)?.with_empty_disk()
+        Starting::spawn(self, entry, deadline)?.with_own_disk()
     }
 
     fn by_template(&self, entry: &Entry, deadline: Deadline) -> Result<Running, Error> {
@@ -163,11 +206,12 @@ impl Launch<'_> {
 /// Opens the VM to other processes and leaves it to its supervisor's thread.
 fn hand_over(
     running: Running,
-    socket: &Path,
+    (socket, clients): (&Path, Option<Clients>),
     mut entry: Entry,
     launch: Launch<'_>,
 ) -> Result<Started, Error> {
-    let (shared, listener) = match open_doors(socket, &mut entry) {
+    entry.record.vmm_pid = running.vmm.pid();
+    let (shared, clients) = match open_doors(socket, clients, &mut entry) {
         Ok(doors) => doors,
         Err(error) => {
             abandon(&mut entry, &error);
@@ -182,21 +226,39 @@ fn hand_over(
         timings: running.timings,
         warnings: Arc::clone(&running.warnings),
     };
-    Supervisor::new(entry, running, shared, listener, launch).spawn()?;
+    let monitor = entry.record.check.clone().map(|check| Monitor {
+        check,
+        defaults: entry.record.defaults.clone(),
+        connector: started.connector.clone(),
+        shared: Arc::clone(&shared),
+    });
+    Supervisor::new(entry, running, shared, clients, launch).spawn()?;
+    monitor.map_or(Ok(()), Monitor::spawn)?;
     Ok(started)
 }
 
-fn open_doors(name: &Path, entry: &mut Entry) -> Result<(Arc<Shared>, Listener), Error> {
+fn open_doors(
+    name: &Path,
+    clients: Option<Clients>,
+    entry: &mut Entry,
+) -> Result<(Arc<Shared>, Clients), Error> {
     let shared = Shared::new().map_err(|errno| Error::Session(SessionError::Socket(errno)))?;
     let failed = |errno: rustix::io::Errno| Error::ClientSocket {
         path: name.to_owned(),
         source: errno.into(),
     };
-    let listener = Listener::open(name).map_err(failed)?;
-    entry.record.socket = listener.address();
-    entry.record.state = State::Running {
-        since_ns: unix_nanos(SystemTime::now()),
+    let clients = match clients {
+        Some(clients) => clients,
+        None => {
+            let listener = Listener::open(name).map_err(failed)?;
+            Clients::new(entry.record.id.clone(), listener)
+        }
     };
+    entry.record.socket = clients.address();
+    let since_ns = unix_nanos(SystemTime::now());
+    entry.record.started_ns = since_ns;
+    entry.record.health = entry.record.check.as_ref().map(|_| Health::default());
+    entry.record.state = State::Running { since_ns };
     entry.save()?;
-    Ok((Arc::new(shared), listener))
+    Ok((Arc::new(shared), clients))
 }

@@ -69,6 +69,11 @@ impl Clients {
         }
     }
 
+    /// Where they connect to.
+    pub(super) fn address(&self) -> std::path::PathBuf {
+        self.listener.address()
+    }
+
     /// What to watch for input.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let sockets = self
@@ -125,11 +130,24 @@ impl Clients {
     }
 
     /// Tells everybody how it ended.
-    pub(super) fn dismiss(self, outcome: &Outcome) {
-        for connection in &self.connections {
+    pub(super) fn dismiss(mut self, outcome: &Outcome) {
+        self.tell(outcome);
+    }
+
+    /// Tells everybody who waits how this life ended, and goes on listening.
+    pub(super) fn tell(&mut self, outcome: &Outcome) {
+        for connection in self
+            .connections
+            .extract_if(.., |connection| connection.waiting.is_some())
+        {
             connection.reply(&last_reply(connection.waiting, outcome));
         }
     }
+}
+
+/// For who waits for the exit of a VM that ended so.
+pub(super) fn exit_reply(outcome: &Outcome) -> Reply {
+    last_reply(Some(Waiting::Exit), outcome)
 }
 
 fn last_reply(waiting: Option<Waiting>, outcome: &Outcome) -> Reply {

@@ -1,5 +1,7 @@
 //! The end of a VM: what it was, what the record says of it, who is told.
 
+use super::boot::Tenure;
+use super::estate::{Estate, last_state};
 use super::shared::Outcome;
 use super::thread::Supervisor;
 use crate::config::Retention;
@@ -51,8 +53,12 @@ impl Supervisor {
         if let Some(copying) = self.copying.take() {
             copying.end();
         }
+        let asked = matches!(ending, Ending::Asked) || self.is_asked_to_end();
         let outcome = self.outcome(ending);
         self.main.abandon();
+        if !asked && self.is_to_live_again(&outcome) {
+            return self.bequeath(outcome);
+        }
         self.settle(&outcome);
         let mut clients = Some(self.clients);
         if self.entry.record.config.retention == Retention::Remove {
@@ -75,6 +81,51 @@ impl Supervisor {
             .into_iter()
             .for_each(|clients| clients.dismiss(&outcome));
         // That it is gone is said when the thread ends, however it does.
+    }
+
+    fn is_to_live_again(&self, outcome: &Outcome) -> bool {
+        let success =
+            matches!(outcome, Outcome::Exited(exit) if exit.status == ExitStatus::Code(0));
+        let record = &self.entry.record;
+        self.tenure == Tenure::Process && record.config.restart.applies(success, record.restarts)
+    }
+
+    /// Ends this life only: record, lock and clients go to the next one.
+    fn bequeath(mut self, outcome: Outcome) {
+        self.entry.record.state = State::Restarting {
+            exit: match &outcome {
+                Outcome::Exited(exit) => Some(*exit),
+                _ => None,
+            },
+            at_ns: unix_nanos(SystemTime::now()),
+        };
+        self.note_warnings();
+        if let Err(error) = self.entry.save() {
+            tracing::warn!(%error, "the record of a VM does not show that it is started again");
+        }
+        self.shared.update(|status| {
+            status.outcome = Some(outcome.clone());
+            status.settled = true;
+        });
+        let Self {
+            entry,
+            mut vmm,
+            mut clients,
+            shared,
+            ..
+        } = self;
+        vmm.reap();
+        clients.tell(&outcome);
+        shared.leave(Estate {
+            entry,
+            clients,
+            outcome,
+        });
+    }
+
+    fn note_warnings(&mut self) {
+        let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        self.entry.record.warnings.clone_from(&warnings);
     }
 
     /// Takes what the guest sent before its end; the VMM closes the stream when it goes.
@@ -124,17 +175,8 @@ impl Supervisor {
         let written = if self.entry.record.config.retention == Retention::Remove {
             self.entry.remove()
         } else {
-            let at_ns = unix_nanos(SystemTime::now());
-            let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-            self.entry.record.warnings.clone_from(&warnings);
-            self.entry.record.state = match outcome {
-                Outcome::Exited(exit) => State::Exited { exit: *exit, at_ns },
-                Outcome::Stopped => State::Stopped { at_ns },
-                Outcome::Failed(error) => State::Failed {
-                    message: error.to_string(),
-                    at_ns,
-                },
-            };
+            self.note_warnings();
+            self.entry.record.state = last_state(outcome);
             self.entry.save()
         };
         if let Err(error) = written {

@@ -2,8 +2,9 @@
 
 use super::machine;
 use crate::bytes::ByteString;
-use crate::config::{MainStdin, VmConfig};
+use crate::config::{MainOutput, MainStdin, RestartPolicy, VmConfig, Workload};
 use crate::error::{ConfigError, Error};
+use crate::health::Check;
 use crate::home::random_hex;
 use crate::names;
 use crate::record::Record;
@@ -65,12 +66,32 @@ enum First {
 pub(crate) struct Plan {
     pub(crate) record: Record,
     first: First,
+    /// Whether the VM may have a disk from an earlier life.
+    pub(super) is_another_life: bool,
 }
 
 impl Plan {
     /// Of a VM that starts with an image.
     pub(crate) fn new(image: &BootImage, config: &VmConfig) -> Result<Self, Error> {
-        let (id, hostname) = identify(config)?;
+        Self::with_id(image, config, random_hex(64))
+    }
+
+    /// Of another life of a VM: what it is stays, and its disk too. Nobody is at its streams any more.
+    pub(crate) fn again(image: &BootImage, last: &Record) -> Result<Self, Error> {
+        let config = last
+            .config
+            .clone()
+            .name(&last.name)
+            .stdin(MainStdin::Null)
+            .output(MainOutput::LogOnly);
+        let mut plan = Self::with_id(image, &config, last.id.clone())?;
+        plan.record.created_ns = last.created_ns;
+        plan.is_another_life = true;
+        Ok(plan)
+    }
+
+    fn with_id(image: &BootImage, config: &VmConfig, id: String) -> Result<Self, Error> {
+        let hostname = identify(config, &id)?;
         let defaults = Defaults::new(&image.defaults, config, &hostname)?;
         let argv = workload::argv(&image.defaults, config)?;
         let wishes = |argv| Wishes {
@@ -86,20 +107,26 @@ impl Plan {
         let argv = argv.unwrap_or_default();
         let init = config.init && !workload::wants_pid_1(&argv);
         let first = First::new(machine::describe(config, &hostname), process, init);
-        let record = Record::new(
+        let mut record = Record::new(
             config,
             (&image.reference, &image.digest),
             argv,
             defaults,
             id,
         );
-        Ok(Self { record, first })
+        complete(&mut record, image);
+        Ok(Self {
+            record,
+            first,
+            is_another_life: false,
+        })
     }
 
     /// Of a VM that goes on where another one was. What `config` says of the VM itself counts (its name, host name,
     /// where output goes, what becomes of it); what runs in it, and how much it has, is as it was.
     pub(crate) fn copy(image: &BootImage, facts: &Facts, config: &VmConfig) -> Result<Self, Error> {
-        let (id, hostname) = identify(config)?;
+        let id = random_hex(64);
+        let hostname = identify(config, &id)?;
         let config = VmConfig {
             name: config.name.clone(),
             hostname: config.hostname.clone(),
@@ -111,18 +138,22 @@ impl Plan {
             on_failure: config.on_failure,
             // It ran for the one that was copied.
             timeout: None,
+            labels: config.labels.clone(),
+            restart: RestartPolicy::No,
             ..facts.config.clone()
         };
         let defaults = facts.defaults.renamed(&hostname);
-        let record = Record::new(
+        let mut record = Record::new(
             &config,
             (&image.reference, &image.digest),
             facts.argv.clone(),
             defaults,
             id,
         );
+        complete(&mut record, image);
         Ok(Self {
             record,
+            is_another_life: false,
             first: First::Reidentify(machine::identity(&hostname)),
         })
     }
@@ -167,18 +198,31 @@ impl First {
     }
 }
 
-/// A new id, and the host name that is wanted or follows from it.
-fn identify(config: &VmConfig) -> Result<(String, String), Error> {
+/// What follows from the image beside the process.
+fn complete(record: &mut Record, image: &BootImage) {
+    record.labels.clone_from(&image.defaults.labels);
+    record.labels.extend(record.config.labels.clone());
+    if record.config.workload != Workload::None {
+        let image = &image.defaults;
+        record.check = Check::resolve(
+            image.healthcheck.as_ref(),
+            &image.shell,
+            &record.config.health,
+        );
+    }
+}
+
+/// The host name that is wanted or follows from the id, of a configuration that can be.
+fn identify(config: &VmConfig, id: &str) -> Result<String, Error> {
     if let Some(name) = &config.name {
         names::check(name)?;
     }
     if config.cpus == 0 {
         return Err(ConfigError::Cpus(config.cpus).into());
     }
-    let id = random_hex(64);
     let hostname = match &config.hostname {
         Some(hostname) => machine::check_hostname(hostname)?.to_owned(),
         None => id[..12].to_owned(),
     };
-    Ok((id, hostname))
+    Ok(hostname)
 }

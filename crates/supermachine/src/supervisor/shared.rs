@@ -1,7 +1,9 @@
 //! What a VM's handle and its supervisor's thread share.
 
+use super::estate::Estate;
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::health::Health;
 use crate::session::TimedOut;
 use crate::signals::Signal;
 use proto::session::Exit;
@@ -12,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What a handle asks of the supervisor.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Order {
     /// End the workload, after the grace period by force.
     Stop {
@@ -21,6 +23,8 @@ pub(crate) enum Order {
         /// How long to wait.
         grace: Duration,
     },
+    /// A test of the workload's health is over.
+    Health(Box<Health>),
     /// End the VM at once.
     Kill,
     /// The handle goes: let a workload that has ended reach the disk if it is kept, end anything else.
@@ -47,6 +51,8 @@ pub(crate) struct Status {
     pub(crate) failure: Option<Arc<Error>>,
     /// The VM has ended.
     pub(crate) outcome: Option<Outcome>,
+    /// Its vCPUs stand still.
+    pub(crate) paused: bool,
     /// Its record is written or removed.
     pub(crate) settled: bool,
     /// Its process is gone and its record is free.
@@ -62,6 +68,8 @@ pub(crate) struct Shared {
     changed: Condvar,
     watchers: Mutex<Vec<Watcher>>,
     orders: Mutex<Vec<Order>>,
+    /// What is left for another life, if there is to be one.
+    estate: Mutex<Option<Box<Estate>>>,
     wake: OwnedFd,
 }
 
@@ -72,6 +80,7 @@ impl Shared {
             changed: Condvar::new(),
             watchers: Mutex::default(),
             orders: Mutex::default(),
+            estate: Mutex::default(),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
     }
@@ -96,6 +105,19 @@ impl Shared {
     pub(super) fn take_orders(&self) -> Vec<Order> {
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Leaves what another life needs; before the VM is gone.
+    pub(super) fn leave(&self, estate: Estate) {
+        *self.estate.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(estate));
+    }
+
+    /// What the VM left when it was gone, if it is to be started again.
+    pub(crate) fn inherit(&self) -> Option<Box<Estate>> {
+        self.estate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {

@@ -95,10 +95,11 @@ impl<'a> Starting<'a> {
         began: Instant,
     ) -> Result<Self, Error> {
         let console = open_console(&entry.dir.join(CONSOLE))?;
-        let log = LogWriter::open(&entry.dir).map_err(|source| Error::Log {
-            path: entry.dir.clone(),
-            source,
-        })?;
+        let log =
+            LogWriter::open(&entry.dir, entry.record.config.log).map_err(|source| Error::Log {
+                path: entry.dir.clone(),
+                source,
+            })?;
         let root = open_root(&launch.image.root)?;
         vmm.set_disk(disk::ROOT, DiskMode::ReadOnly, &root)?;
         Ok(Self {
@@ -115,8 +116,13 @@ impl<'a> Starting<'a> {
         })
     }
 
-    /// With a disk nothing was written to.
-    pub(super) fn with_empty_disk(self) -> Result<Self, Error> {
+    /// With the disk of its last life, or one nothing was written to.
+    pub(super) fn with_own_disk(self) -> Result<Self, Error> {
+        if self.launch.plan.is_another_life
+            && let Some(disk) = open_disk(&self.dir.join(SCRATCH))?
+        {
+            return self.with_scratch(disk);
+        }
         let size = self.launch.plan.record.config.disk_size;
         let path = self.clear_disk()?;
         let disk = scratch::create(self.launch.home, &path, size)?;
@@ -272,6 +278,22 @@ fn open_console(path: &Path) -> Result<File, VmmError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// The disk at `path` and its length, if there is one.
+fn open_disk(path: &Path) -> Result<Option<(File, u64)>, VmmError> {
+    let failed = |source| VmmError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    match File::options().read(true).write(true).open(path) {
+        Ok(file) => {
+            let len = file.metadata().map_err(failed)?.len();
+            Ok(Some((file, len)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 fn open_root(root: &RootImage) -> Result<Vec<(File, u64)>, VmmError> {

@@ -1,10 +1,10 @@
 //! The thread that watches a VM until it has ended.
 
-use super::boot::{Launch, Warnings};
+use super::boot::{Launch, Tenure, Warnings};
 use super::clients::{Clients, Connection, Waiting};
 use super::copying::{Copying, Task};
 use super::ending::{Ending, Force};
-use super::listener::Listener;
+use super::estate::renamed;
 use super::plan::BootImage;
 use super::shared::{Order, Outcome, Shared};
 use super::starting::Running;
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::forks::MAX as MAX_FORKS;
 use crate::home::Home;
 use crate::poll;
-use crate::record::Entry;
+use crate::record::{CONSOLE, Entry, State, VMM_LOG};
 use crate::saved::WorkingSet;
 use crate::session::{Session, SessionError};
 use crate::signals::Signal;
@@ -48,6 +48,10 @@ pub(super) struct Supervisor {
     pub(super) clients: Clients,
     pub(super) warnings: Warnings,
     pub(super) provenance: Provenance,
+    pub(super) tenure: Tenure,
+    /// Whether somebody wants the end by a signal of theirs.
+    signaled_to_end: bool,
+    motion: Motion,
     unlisted: Option<WorkingSet>,
     pub(super) stopping: Option<Session>,
     pub(super) copying: Option<Copying>,
@@ -55,6 +59,13 @@ pub(super) struct Supervisor {
     pub(super) broken: Option<SessionError>,
     /// When the VM is ended by force, and what that means.
     forced: Option<(Deadline, Force)>,
+}
+
+/// Whether the vCPUs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Motion {
+    Running,
+    Paused,
 }
 
 /// Where the VM came from. Its image stays in the store as long as this lives.
@@ -90,10 +101,9 @@ impl Supervisor {
         entry: Entry,
         running: Running,
         shared: Arc<Shared>,
-        listener: Listener,
+        clients: Clients,
         launch: Launch<'_>,
     ) -> Self {
-        let id = entry.record.id.clone();
         let overdue = entry
             .record
             .config
@@ -107,11 +117,14 @@ impl Supervisor {
                 base: running.base,
                 image: launch.image,
             },
+            tenure: launch.tenure,
+            signaled_to_end: false,
+            motion: Motion::Running,
             entry,
             vmm: running.vmm,
             main: running.main,
             shared,
-            clients: Clients::new(id, listener),
+            clients,
             warnings: running.warnings,
             unlisted: running.unlisted,
             stopping: None,
@@ -272,12 +285,42 @@ impl Supervisor {
                         copying.tell(event, fds);
                     }
                 }
-                Event::Paused => self.clients.answer(Waiting::Paused, &Reply::Done),
-                Event::Resumed => self.clients.answer(Waiting::Resumed, &Reply::Done),
+                Event::Paused => self.note_motion(Motion::Paused),
+                Event::Resumed => self.note_motion(Motion::Running),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// The vCPUs were stopped or let go for a client.
+    fn note_motion(&mut self, motion: Motion) {
+        self.motion = motion;
+        self.shared
+            .update(|status| status.paused = motion == Motion::Paused);
+        let record = &mut self.entry.record;
+        record.state = match (motion, &record.state) {
+            (Motion::Paused, State::Running { since_ns }) => State::Paused {
+                since_ns: *since_ns,
+            },
+            (Motion::Running, State::Paused { since_ns }) => State::Running {
+                since_ns: *since_ns,
+            },
+            (_, other) => other.clone(),
+        };
+        if let Err(error) = self.entry.save() {
+            self.warn(crate::error::describe(&error));
+        }
+        let waiting = match motion {
+            Motion::Paused => Waiting::Paused,
+            Motion::Running => Waiting::Resumed,
+        };
+        self.clients.answer(waiting, &Reply::Done);
+    }
+
+    /// Whether somebody wants the VM to end, so that it stays ended.
+    pub(super) const fn is_asked_to_end(&self) -> bool {
+        self.stopping.is_some() || self.signaled_to_end
     }
 
     fn is_being_copied(&self) -> bool {
@@ -296,6 +339,13 @@ impl Supervisor {
     fn obey(&mut self, order: Order) -> bool {
         match order {
             Order::Kill => true,
+            Order::Health(health) => {
+                self.entry.record.health = Some(*health);
+                if let Err(error) = self.entry.save() {
+                    self.warn(crate::error::describe(&error));
+                }
+                false
+            }
             Order::Stop { signal, grace } => {
                 self.stop(signal, grace);
                 false
@@ -315,6 +365,10 @@ impl Supervisor {
         self.forced = Some((sooner, Force::Stop));
         if self.stopping.is_some() || self.exit.is_some() {
             return;
+        }
+        if self.motion == Motion::Paused {
+            // What stands still cannot end. A VMM that does not take the order is found dead right after.
+            let _ = self.vmm.send(&Command::Resume, &[]);
         }
         let signal = signal
             .unwrap_or(self.entry.record.defaults.stop_signal)
@@ -344,6 +398,26 @@ impl Supervisor {
 
     fn serve(&mut self, connection: Connection, body: RequestBody) -> bool {
         let (waiting, ends) = match body {
+            RequestBody::Connect | RequestBody::Snapshot { .. } | RequestBody::Fork { .. }
+                if self.motion == Motion::Paused =>
+            {
+                connection.reply(&Reply::Failed("the VM is paused: unpause it first".into()));
+                return false;
+            }
+            RequestBody::Pause if self.motion == Motion::Paused => {
+                connection.reply(&Reply::Failed("the VM is paused already".into()));
+                return false;
+            }
+            RequestBody::Resume if self.motion == Motion::Running => {
+                connection.reply(&Reply::Failed("the VM is not paused".into()));
+                return false;
+            }
+            RequestBody::Rename { name } => {
+                connection.reply(&renamed(&mut self.entry, &name));
+                let (console, log) = (self.entry.dir.join(CONSOLE), self.entry.dir.join(VMM_LOG));
+                self.vmm.set_logs(console, log);
+                return false;
+            }
             RequestBody::Connect => {
                 match self.connect() {
                     Ok(stream) => connection.hand_over(stream.as_fd()),
@@ -400,10 +474,11 @@ impl Supervisor {
             .connect(Deadline::after(Duration::ZERO))
     }
 
-    fn signal(&self, signal: i32) -> Reply {
+    fn signal(&mut self, signal: i32) -> Reply {
         if self.is_idle() {
             return Reply::Failed("the VM has no workload".into());
         }
+        self.signaled_to_end |= signal == self.entry.record.defaults.stop_signal.number();
         self.main.signal(signal);
         Reply::Done
     }

@@ -20,6 +20,8 @@ fn row(name: &str, image: &str, command: &[&str], status: VmStatus) -> Row {
         memory: 512 << 20,
         cpus: 1,
         warnings: Vec::new(),
+        labels: BTreeMap::new(),
+        restarts: 0,
     }
 }
 
@@ -115,7 +117,9 @@ fn the_json_is_frozen() {
         "error": null,
         "memory": 536870912,
         "cpus": 1,
-        "warnings": []
+        "warnings": [],
+        "labels": {},
+        "restarts": 0
       },
       {
         "name": "job",
@@ -137,7 +141,9 @@ fn the_json_is_frozen() {
         "error": null,
         "memory": 536870912,
         "cpus": 1,
-        "warnings": []
+        "warnings": [],
+        "labels": {},
+        "restarts": 0
       }
     ]
     "#);

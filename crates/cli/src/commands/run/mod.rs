@@ -1,7 +1,12 @@
 //! `run`
 
+mod cidfile;
+pub mod life;
 pub mod plan;
 mod resume;
+
+pub use cidfile::CidFile;
+pub use plan::Plan;
 
 use super::image;
 use super::process::{Streams, attend};
@@ -11,7 +16,7 @@ use crate::output::{failure, stdout};
 use crate::signals::Relay;
 use crate::streams::Readers;
 use anyhow::Context;
-use plan::{Mode, Plan};
+use plan::Mode;
 use std::sync::Arc;
 use supermachine::detached::{self, Launcher};
 use supermachine::{Image, Notice, Runtime, Vm, VmConfig};
@@ -21,7 +26,8 @@ pub fn carry_out(mut args: args::Run) -> anyhow::Result<u8> {
     if let Some(name) = args.snapshot.take() {
         return resume::carry_out(&name, args);
     }
-    let plan = Plan::resolve(args)?;
+    let mut plan = Plan::resolve(args)?;
+    let cidfile = plan.cidfile.take().map(CidFile::reserve).transpose()?;
     let runtime = super::runtime()?;
     let relay = Relay::start().context("cannot receive signals")?;
     let Some(image) = image::obtain(&runtime, &plan.image, &relay)? else {
@@ -29,8 +35,12 @@ pub fn carry_out(mut args: args::Run) -> anyhow::Result<u8> {
     };
     relay.remembers();
     match plan.mode {
-        Mode::Foreground => foreground(&runtime, image.start(&plan.config)?, &relay),
-        Mode::Detached => background(&runtime, &image, &plan.config, &relay),
+        Mode::Foreground => {
+            let vm = image.start(&plan.config)?;
+            cidfile.map_or(Ok(()), |file| file.write(vm.id()))?;
+            foreground(&runtime, vm, &relay)
+        }
+        Mode::Detached => background(&runtime, &image, &plan.config, (cidfile, &relay)),
     }
 }
 
@@ -78,7 +88,7 @@ fn background(
     runtime: &Runtime,
     image: &Image,
     config: &VmConfig,
-    relay: &Relay,
+    (cidfile, relay): (Option<CidFile>, &Relay),
 ) -> anyhow::Result<u8> {
     // Said here: nobody hears the supervisor.
     if config.boots_from_template()
@@ -88,6 +98,7 @@ fn background(
         failure::note(&Notice::ColdBoot { reason }.to_string());
     }
     let vm = detached::start(image, config, &launcher())?;
+    cidfile.map_or(Ok(()), |file| file.write(vm.id()))?;
     tell_start(runtime, &vm);
     if let Some(code) = relay.interrupted() {
         runtime.kill_and_remove_vm(vm.id())?;

@@ -1,5 +1,6 @@
 //! The words of `run`, resolved.
 
+use super::life;
 use crate::args::{self, Refusal};
 use crate::commands::image::Wanted;
 use crate::commands::process::refuse;
@@ -8,8 +9,11 @@ use crate::{durations, environment, sizes};
 use anyhow::Context;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use supermachine::images::PullPolicy;
-use supermachine::{BootMode, MainOutput, MainStdin, Memory, OnFailure, Retention, VmConfig};
+use supermachine::{
+    BootMode, MainOutput, MainStdin, Memory, OnFailure, RestartPolicy, Retention, VmConfig,
+};
 
 /// Who stays with the VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,7 @@ pub struct Plan {
     pub image: Wanted,
     pub config: VmConfig,
     pub mode: Mode,
+    pub cidfile: Option<PathBuf>,
 }
 
 impl Plan {
@@ -41,7 +46,10 @@ impl Plan {
             let hint = "use `exec -i` for a process with input in a VM that runs detached";
             return Err(refusal("run: -i together with -d is not built yet", hint).into());
         }
-        let config = command_of(VmConfig::new(), &args, command);
+        let cidfile = args.life.cidfile.take();
+        let config = life::apply(VmConfig::new(), &args.life)?;
+        refuse_conflicts(&args, &config)?;
+        let config = command_of(config, &args, command);
         let config = size_of(config, &args)?;
         let config = streams_of(config, &args, mode);
         let config = process_of(config, args)?;
@@ -49,8 +57,23 @@ impl Plan {
             image,
             config,
             mode,
+            cidfile,
         })
     }
+}
+
+/// A restart needs somebody who stays, and something that stays.
+fn refuse_conflicts(args: &args::Run, config: &VmConfig) -> Result<(), Refusal> {
+    let restarts = config.restart_policy() != RestartPolicy::No;
+    if restarts && args.rm {
+        let hint = "a VM that is removed cannot be started again";
+        return Err(refusal("run: --restart cannot be used with --rm", hint));
+    }
+    if restarts && !args.detach {
+        let hint = "in the foreground this command is what watches over the VM, and it ends with the first end";
+        return Err(refusal("run: --restart needs -d", hint));
+    }
+    Ok(())
 }
 
 fn refusal(message: &str, hint: &str) -> Refusal {

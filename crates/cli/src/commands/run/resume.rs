@@ -16,7 +16,7 @@ pub fn carry_out(name: &str, args: args::Run) -> anyhow::Result<u8> {
     let runtime = super::super::runtime()?;
     let relay = Relay::start().context("cannot receive signals")?;
     let snapshot = runtime.snapshot(name)?;
-    let config = config(&args);
+    let config = config(&args)?;
     if args.detach {
         return background(&runtime, &snapshot, &config, &relay);
     }
@@ -71,7 +71,7 @@ fn background(
     stdout::line(vm.name()).map(|()| exit_code::SUCCESS)
 }
 
-fn config(args: &args::Run) -> VmConfig {
+fn config(args: &args::Run) -> anyhow::Result<VmConfig> {
     let retention = if args.rm {
         Retention::Remove
     } else {
@@ -84,7 +84,7 @@ fn config(args: &args::Run) -> VmConfig {
     if let Some(hostname) = &args.hostname {
         config = config.hostname(hostname);
     }
-    config
+    super::life::apply(config, &args.life)
 }
 
 /// Words about a process, where there is none to start.

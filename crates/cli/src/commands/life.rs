@@ -1,0 +1,76 @@
+//! `start`, `restart`, `pause`, `unpause`, `rename`
+
+use super::run::launcher;
+use super::{each, stop};
+use crate::args::{self, Refusal};
+use crate::exit_code;
+use supermachine::{Retention, Runtime, VmStatus, detached};
+
+/// Starts VMs that have ended or were created, and prints their names.
+pub fn start(args: &args::Start) -> anyhow::Result<u8> {
+    let runtime = super::runtime()?;
+    each::at_once(&args.names, |name| {
+        if let VmStatus::Paused { .. } = runtime.vm_summary(name)?.status {
+            return Err(refusal(
+                &format!("start: the VM {name} is paused"),
+                &format!("`supermachine unpause {name}` lets it go on"),
+            )
+            .into());
+        }
+        begin(&runtime, name)
+    })
+}
+
+/// Stops VMs, starts them again and prints their names.
+pub fn restart(args: &args::Stop) -> anyhow::Result<u8> {
+    let (grace, signal) = stop::manner(args)?;
+    let runtime = super::runtime()?;
+    each::at_once(&args.names, |name| {
+        let details = runtime.inspect_vm(name)?;
+        if details.retention == Retention::Remove && details.summary.status.is_live() {
+            return Err(refusal(
+                &format!("restart: the VM {name} is removed when it ends (--rm)"),
+                "`supermachine stop` ends it",
+            )
+            .into());
+        }
+        stop::end(&runtime, name, signal, grace)?;
+        begin(&runtime, name)
+    })
+}
+
+fn begin(runtime: &Runtime, name: &str) -> anyhow::Result<String> {
+    detached::start_again(runtime, name, &launcher())?;
+    Ok(name.to_owned())
+}
+
+/// Stops the vCPUs of VMs and prints their names.
+pub fn pause(args: &args::Names) -> anyhow::Result<u8> {
+    let runtime = Runtime::new()?;
+    each::at_once(&args.names, |name| {
+        runtime.open_vm(name)?.pause()?;
+        Ok(name.to_owned())
+    })
+}
+
+/// Lets paused VMs go on and prints their names.
+pub fn unpause(args: &args::Names) -> anyhow::Result<u8> {
+    let runtime = Runtime::new()?;
+    each::at_once(&args.names, |name| {
+        runtime.open_vm(name)?.resume()?;
+        Ok(name.to_owned())
+    })
+}
+
+/// Gives a VM another name.
+pub fn rename(args: &args::Rename) -> anyhow::Result<u8> {
+    Runtime::new()?.rename_vm(&args.name, &args.to)?;
+    Ok(exit_code::SUCCESS)
+}
+
+fn refusal(message: &str, hint: &str) -> Refusal {
+    Refusal {
+        message: message.to_owned(),
+        hint: Some(hint.to_owned()),
+    }
+}
