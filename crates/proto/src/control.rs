@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Version of this conversation. Both ends come from one build; the check catches mixed installations.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The largest packet either side sends.
 pub const MAX_PACKET: usize = 64 << 10;
@@ -92,17 +92,29 @@ pub enum Contents {
     Changes,
 }
 
-/// A disk is the concatenation of its pieces. A capacity of 0 (no pieces) empties the slot.
+/// A disk is made of pieces. A capacity of 0 (no pieces) empties the slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// Slot number.
     pub slot: u8,
     /// What the guest may do with it.
     pub mode: DiskMode,
+    /// How the pieces make the disk.
+    pub shape: DiskShape,
     /// Bytes each piece contributes, multiples of 512; a file may be longer than what it contributes.
     pub pieces: Vec<u64>,
     /// More pieces follow in another `SetDisk` of the same slot.
     pub more: bool,
+}
+
+/// How files make a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskShape {
+    /// One after the other.
+    Concatenated,
+    /// One upon the other, the lowest first, all of the same length: where one has a hole, the one below shows. Only
+    /// the last is written. In one message.
+    Layered,
 }
 
 /// What a guest may do with a disk, and what becomes of what it wrote.

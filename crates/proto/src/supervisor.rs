@@ -68,7 +68,8 @@ pub enum Reply {
     Done,
     /// The workload ended so.
     Exited(Exit),
-    /// A copy was made. Descriptors: its control socket, a pidfd of its process, and its writable disk.
+    /// A copy was made. Descriptors: its control socket, a pidfd of its process, and the files of its
+    /// writable disk, the lowest first.
     Forked {
         /// Process id of the copy's VMM.
         pid: i32,

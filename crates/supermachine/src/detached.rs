@@ -137,7 +137,10 @@ pub fn fork(vm: &Vm, count: u32, launcher: &Launcher) -> Result<Vec<Vm>, Error> 
             pid: fork.pid,
             base: fork.base.map(|digest| digest.to_string()),
         };
-        let descriptors = [fork.control.as_fd(), fork.pidfd.as_fd(), fork.disk.as_fd()];
+        let descriptors = [fork.control.as_fd(), fork.pidfd.as_fd()].into_iter();
+        let descriptors: Vec<_> = descriptors
+            .chain(fork.disk.iter().map(AsFd::as_fd))
+            .collect();
         assign(vm.runtime(), what, &config, launcher, &descriptors)
     };
     forks::start_all(forks::ask(&vm.supervisor(), count)?, &start).map_err(|(error, started)| {

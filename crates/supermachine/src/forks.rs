@@ -29,7 +29,8 @@ pub(crate) struct Fork {
     pub(crate) base: Option<Digest>,
     pub(crate) control: OwnedFd,
     pub(crate) pidfd: OwnedFd,
-    pub(crate) disk: File,
+    /// Its writable disk: the files it lies upon, then its own.
+    pub(crate) disk: Vec<File>,
 }
 
 impl Fork {
@@ -38,13 +39,15 @@ impl Fork {
         let Reply::Forked { pid, base } = reply else {
             return None;
         };
-        let [control, pidfd, disk] = <[OwnedFd; 3]>::try_from(fds).ok()?;
+        let mut fds = fds.into_iter();
+        let (control, pidfd) = (fds.next()?, fds.next()?);
+        let disk: Vec<_> = fds.map(File::from).collect();
         Some(Self {
             pid: *pid,
             base: base.as_ref().and_then(|text| text.parse().ok()),
             control,
             pidfd,
-            disk: disk.into(),
+            disk,
         })
     }
 

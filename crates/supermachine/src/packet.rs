@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Both conversations agree on it.
 const MAX_PACKET: usize = proto::control::MAX_PACKET;
 const MAX_DESCRIPTORS: usize = proto::control::MAX_DESCRIPTORS;
+
+/// The most descriptors anybody sends to the library: two of a fork and its disk, which has some ten layers.
+const MAX_RECEIVED: usize = 32;
 const _: () = assert!(proto::supervisor::MAX_PACKET == MAX_PACKET);
 
 /// Why a message was not received.
@@ -86,7 +89,7 @@ pub(crate) fn try_receive<T: DeserializeOwned>(
     socket: impl AsFd,
 ) -> Result<Option<(T, Vec<OwnedFd>)>, PacketError> {
     let mut packet = vec![0; MAX_PACKET];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_RECEIVED))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let message = loop {

@@ -10,8 +10,8 @@ use crate::machine::{refused, section};
 use crate::os::{Poller, Watch};
 use crate::slot::{Backplane, Plugged, SlotInterrupt};
 use devices::virtio::VirtioDevice;
-use devices::virtio::blk::{Access, Block, FileDisk, Piece};
-use proto::control::{Disk, DiskMode, Event, Step};
+use devices::virtio::blk::{Access, Backend, Block, DiskError, FileDisk, LayeredDisk, Piece};
+use proto::control::{Disk, DiskMode, DiskShape, Event, Step};
 use proto::guest::disk;
 use snapshot::state::{State, StateWriter};
 use std::fs::File;
@@ -20,14 +20,44 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 
-type BlockDevice = Block<FileDisk>;
+type AnyDisk = Box<dyn Backend>;
+type BlockDevice = Block<AnyDisk>;
 
 /// Disks as the library described them, until there are slots to put them into.
 #[derive(Default)]
 pub struct DiskSet {
-    pieces: [Vec<Piece>; disk::COUNT as usize],
-    volatile: [bool; disk::COUNT as usize],
+    disks: [Option<Described>; disk::COUNT as usize],
     unfinished: Option<u8>,
+}
+
+struct Described {
+    mode: DiskMode,
+    shape: DiskShape,
+    pieces: Vec<Piece>,
+}
+
+impl Described {
+    fn make(self) -> Result<AnyDisk, DiskError> {
+        let volatile = self.mode == DiskMode::Volatile;
+        Ok(match self.shape {
+            DiskShape::Concatenated => {
+                let disk = FileDisk::new(self.pieces)?;
+                Box::new(if volatile {
+                    disk.ignoring_flushes()
+                } else {
+                    disk
+                })
+            }
+            DiskShape::Layered => {
+                let disk = LayeredDisk::new(self.pieces)?;
+                Box::new(if volatile {
+                    disk.ignoring_flushes()
+                } else {
+                    disk
+                })
+            }
+        })
+    }
 }
 
 impl DiskSet {
@@ -47,33 +77,36 @@ impl DiskSet {
                 files.len()
             ));
         }
-        let pieces = &mut self.pieces[usize::from(disk.slot)];
-        if self.unfinished != Some(disk.slot) {
-            pieces.clear();
+        if disk.shape == DiskShape::Layered && disk.more {
+            return refuse("the layers of a disk came in more than one message".into());
         }
-        pieces.extend(disk.pieces.iter().zip(files).map(|(&len, file)| Piece {
+        let described = &mut self.disks[usize::from(disk.slot)];
+        if self.unfinished != Some(disk.slot) {
+            *described = None;
+        }
+        let described = described.get_or_insert_with(|| Described {
+            mode: disk.mode,
+            shape: disk.shape,
+            pieces: Vec::new(),
+        });
+        let pieces = disk.pieces.iter().zip(files);
+        described.pieces.extend(pieces.map(|(&len, file)| Piece {
             file: File::from(file),
             len,
         }));
-        self.volatile[usize::from(disk.slot)] = disk.mode == DiskMode::Volatile;
         self.unfinished = disk.more.then_some(disk.slot);
         Ok((!disk.more).then_some(disk.slot))
     }
 
-    fn take(&mut self, slot: u8) -> Result<Option<FileDisk>, VmmError> {
-        let pieces = std::mem::take(&mut self.pieces[usize::from(slot)]);
-        if pieces.is_empty() {
-            return Ok(None);
-        }
-        let disk = FileDisk::new(pieces).map_err(|error| {
-            VmmError::new(Step::Device, format!("disk {slot} cannot be used: {error}"))
-        })?;
-        let volatile = self.volatile[usize::from(slot)];
-        Ok(Some(if volatile {
-            disk.ignoring_flushes()
-        } else {
-            disk
-        }))
+    fn take(&mut self, slot: u8) -> Result<Option<AnyDisk>, VmmError> {
+        let described = self.disks[usize::from(slot)].take();
+        described
+            .filter(|disk| !disk.pieces.is_empty())
+            .map(Described::make)
+            .transpose()
+            .map_err(|error| {
+                VmmError::new(Step::Device, format!("disk {slot} cannot be used: {error}"))
+            })
     }
 }
 
@@ -134,9 +167,14 @@ impl Disks {
     /// Puts the disk of a completed `SetDisk` into its slot; the driver hears of it.
     pub fn replace(&self, slot: u8, set: &mut DiskSet) -> Result<(), VmmError> {
         let disk = set.take(slot)?;
+        let size = |disk: Option<&AnyDisk>| disk.map_or(0, |disk| disk.size());
+        let now = size(disk.as_ref());
         let mut device = lock(&self.devices[usize::from(slot)]);
-        device.device_mut().set_backend(disk);
-        device.config_changed();
+        let before = device.device_mut().set_backend(disk);
+        // The same disk in other files is nothing to the guest.
+        if size(before.as_ref()) != now {
+            device.config_changed();
+        }
         Ok(())
     }
 

@@ -4,8 +4,8 @@ use super::console::{Console, Deadline};
 use super::programs::Programs;
 use anyhow::{Context, Result, bail};
 use proto::control::{
-    Boot, Command as Order, Contents, Disk, DiskMode, Event, KernelFlavor, MAX_PACKET, Restore,
-    VERSION,
+    Boot, Command as Order, Contents, Disk, DiskMode, DiskShape, Event, KernelFlavor, MAX_PACKET,
+    Restore, VERSION,
 };
 use proto::guest::{AGENT_PORT, FIRST_LINE, disk};
 use rustix::net::{
@@ -153,6 +153,7 @@ impl Microvm {
             } else {
                 DiskMode::Durable
             },
+            shape: DiskShape::Concatenated,
             pieces: vec![file.metadata()?.len()],
             more: false,
         };

@@ -114,14 +114,7 @@ fn words_to_come_are_refused_as_such() {
     supermachine: snapshot: no command given
     hint: see supermachine snapshot --help
     ");
-    for line in [
-        "attach",
-        "stats",
-        "top",
-        "load",
-        "build",
-        "completion",
-    ] {
+    for line in ["attach", "stats", "top", "load", "build", "completion"] {
         assert!(
             refused(line).starts_with(&format!("supermachine: {line} is not built yet\n")),
             "{line}"

@@ -127,6 +127,6 @@ pub fn encode(value: &impl Serialize) -> Vec<u8> {
 
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> T {
     let (value, rest) = postcard::take_from_bytes(bytes).unwrap();
-    assert_eq!(rest, []);
+    assert!(rest.is_empty(), "{rest:?}");
     value
 }

@@ -124,6 +124,7 @@ pub struct Disk {
     pub slot: u8,
     /// Its size as the guest saw it.
     pub bytes: u64,
-    /// The name of the file in the snapshot's directory that holds its content; without one, the disk is the image's.
-    pub file: Option<String>,
+    /// The names of the files in the snapshot's directory that make it, the lowest first, as [`crate::disk`] has it;
+    /// without any, the disk is the image's.
+    pub files: Vec<String>,
 }

@@ -20,6 +20,6 @@ pub const STATE_FILE: &str = "state";
 /// The name of the memory file.
 pub const MEMORY_FILE: &str = "memory";
 /// Version of the document. A release reads its own and no other.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// The longest document in bytes.
 pub const MAX_BYTES: usize = 1 << 20;

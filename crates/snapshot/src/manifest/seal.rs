@@ -87,9 +87,10 @@ impl Manifest {
 
     fn check(&self) -> Result<(), ManifestError> {
         for disk in &self.disks {
-            if let Some(file) = &disk.file
-                && (file.is_empty() || file.starts_with('.') || file.contains(['/', '\0']))
-            {
+            let unfit = |file: &&String| {
+                file.is_empty() || file.starts_with('.') || file.contains(['/', '\0'])
+            };
+            if let Some(file) = disk.files.iter().find(unfit) {
                 return Err(ManifestError::DiskFile {
                     slot: disk.slot,
                     file: file.clone(),

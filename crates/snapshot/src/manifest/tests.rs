@@ -48,12 +48,12 @@ fn manifest() -> Manifest {
             Disk {
                 slot: 0,
                 bytes: 123 << 20,
-                file: None,
+                files: vec![],
             },
             Disk {
                 slot: 1,
                 bytes: 10 << 30,
-                file: Some("disk-1".to_owned()),
+                files: vec!["disk-1.0".to_owned(), "disk-1".to_owned()],
             },
         ],
         workload: json!({"zebra": [1, {"b": null, "a": -5}], "argv": ["sh"], "big": u64::MAX}),
@@ -82,10 +82,10 @@ fn what_was_written_is_read() {
 
 #[test]
 fn another_format_is_refused_with_both_numbers_whatever_else_it_says() {
-    let error = Manifest::parse(br#"{"format": 2, "all": "new"}"#).unwrap_err();
+    let error = Manifest::parse(br#"{"format": 1, "all": "new"}"#).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the manifest has format 2, this release reads 1"
+        "the manifest has format 1, this release reads 2"
     );
 }
 
@@ -122,7 +122,7 @@ fn a_disk_outside_the_directory_is_refused() {
         "a/b",
         "a\\u0000",
     ] {
-        let error = Manifest::parse(&sealed("disk-1", file)).unwrap_err();
+        let error = Manifest::parse(&sealed("disk-1.0", file)).unwrap_err();
         assert!(
             matches!(error, ManifestError::DiskFile { slot: 1, .. }),
             "{file}: {error}"
@@ -160,7 +160,7 @@ fn the_digest_does_not_depend_on_the_order_of_names() {
 /// counts up, docs/snapshot-format.md says what changed, and the new text is frozen here.
 #[test]
 fn the_text_of_a_manifest_is_frozen() {
-    assert_eq!(FORMAT, 1);
+    assert_eq!(FORMAT, 2);
     assert_eq!(manifest().to_json(), include_str!("golden.json"));
 }
 

@@ -62,7 +62,7 @@ impl Saved {
             |name: &str, expected| self.check_size(name, |found| found == expected, expected);
         exact(STATE_FILE, self.manifest.state.bytes)?;
         for disk in &self.manifest.disks {
-            if let Some(name) = &disk.file {
+            for name in &disk.files {
                 exact(name, disk.bytes)?;
             }
         }
@@ -135,9 +135,8 @@ impl Saved {
         self.verify_state()?;
         self.verify_memory()?;
         for disk in &self.manifest.disks {
-            if let Some(name) = &disk.file {
-                let path = self.dir.join(name);
-                super::seal::verify_disk(&self.manifest, disk, &path)?;
+            if !disk.files.is_empty() {
+                super::seal::verify_disk(&self.manifest, disk, &self.dir)?;
             }
         }
         Ok(())

@@ -53,11 +53,13 @@ pub(crate) fn seal(
     sync(&path)?;
     let memory = memory_of(staging, origin, content.pages)?;
     for disk in &content.disks {
-        if let Some(name) = &disk.file {
-            let path = staging.dir().join(name);
-            let digest = disk::digest(&path)?;
-            content.workload[DISK_DIGEST] = Value::String(digest.to_string());
-            sync(&path)?;
+        if disk.files.is_empty() {
+            continue;
+        }
+        let digest = disk::digest(staging.dir(), &disk.files)?;
+        content.workload[DISK_DIGEST] = Value::String(digest.to_string());
+        for name in &disk.files {
+            sync(&staging.dir().join(name))?;
         }
     }
     let manifest = Manifest {
@@ -128,11 +130,14 @@ pub(super) fn disk_digest(manifest: &Manifest) -> Option<Digest> {
 }
 
 /// Compares a snapshot's disk with what its manifest says.
-pub(super) fn verify_disk(manifest: &Manifest, disk: &Disk, path: &Path) -> Result<(), SavedError> {
+pub(super) fn verify_disk(manifest: &Manifest, disk: &Disk, dir: &Path) -> Result<(), SavedError> {
     let expected = disk_digest(manifest).ok_or_else(|| SavedError::Facts {
-        path: path.with_file_name(MANIFEST),
+        path: dir.join(MANIFEST),
         what: "digest of the disk",
     })?;
-    debug_assert!(disk.file.is_some());
-    compare(path.to_owned(), disk::digest(path)?, expected)
+    let top = disk
+        .files
+        .last()
+        .map_or(dir.to_owned(), |name| dir.join(name));
+    compare(top, disk::digest(dir, &disk.files)?, expected)
 }

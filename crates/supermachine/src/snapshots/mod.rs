@@ -102,12 +102,12 @@ impl Snapshot {
     }
 
     /// The writable disk as it was.
-    fn disk(&self) -> Result<File, SavedError> {
+    fn disk(&self) -> Result<Vec<File>, SavedError> {
         let disks = &self.saved.manifest.disks;
         let scratch = disks.iter().find(|disk| disk.slot == disk::SCRATCH);
-        let name = scratch.and_then(|disk| disk.file.as_deref());
-        self.saved
-            .file(name.ok_or_else(|| self.lacks("writable disk"))?)
+        let scratch = scratch.filter(|disk| !disk.files.is_empty());
+        let names = &scratch.ok_or_else(|| self.lacks("writable disk"))?.files;
+        names.iter().map(|name| self.saved.file(name)).collect()
     }
 
     fn lacks(&self, what: &'static str) -> SavedError {

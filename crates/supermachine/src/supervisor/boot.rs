@@ -44,14 +44,14 @@ pub(crate) type Warnings = Arc<Mutex<Vec<String>>>;
 pub(crate) enum Source {
     /// An image, by way of a template or a kernel of its own, as the configuration says.
     Image,
-    /// A snapshot: its files, its disk, the digest of its manifest.
-    Snapshot(SavedFiles, File, Digest),
+    /// A snapshot: its files, those of its disk, the digest of its manifest.
+    Snapshot(SavedFiles, Vec<File>, Digest),
     /// Another life of a VM that has a record already, by way of its image.
     Again(Box<Estate>),
     /// As [`Self::Again`], of a VM that nobody watched over since its last life.
     Reopened(Box<Entry>),
-    /// A fork: the process of the copy, its disk, and what the VM it was made of was restored from.
-    Fork(Box<VmmProcess>, File, Option<Digest>),
+    /// A fork: the process of the copy, the files of its disk, and what the VM it was made of was restored from.
+    Fork(Box<VmmProcess>, Vec<File>, Option<Digest>),
 }
 
 /// How long what watches over a VM stays.
@@ -140,12 +140,12 @@ impl Launch<'_> {
                 self.by_template(entry, deadline)
             }
             Source::Snapshot(files, disk, digest) => {
-                let starting = Starting::spawn(self, entry, deadline)?.with_disk(&disk)?;
+                let starting = Starting::spawn(self, entry, deadline)?.with_copy_of(&disk)?;
                 starting.restore(&files, digest)?.run()
             }
             Source::Fork(process, disk, base) => {
                 let starting = Starting::adopt(*process, self, entry, deadline)?;
-                starting.with_unnamed_disk(disk)?.restore_fork(base)?.run()
+                starting.with_disk(disk)?.restore_fork(base)?.run()
             }
         }
     }

@@ -4,9 +4,9 @@ use super::clients::Connection;
 use super::hold::{Access, Answered};
 use super::plan::Facts;
 use super::snapshot::{self, Subject};
+use super::starting::disk_mode;
 use super::thread::Supervisor;
 use crate::error::describe;
-use crate::record::SCRATCH;
 use proto::control::Event;
 use proto::supervisor::Reply;
 use std::os::fd::OwnedFd;
@@ -70,7 +70,8 @@ impl Supervisor {
         let subject = Subject {
             facts: Facts::from(&self.entry.record),
             provenance: self.provenance.clone(),
-            disk: self.entry.dir.join(SCRATCH),
+            dir: self.entry.dir.clone(),
+            disk_mode: disk_mode(self.entry.record.config.retention),
         };
         let done = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&done);

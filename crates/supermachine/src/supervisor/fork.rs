@@ -5,13 +5,11 @@ use super::hold::{Access, Held};
 use super::snapshot::Subject;
 use crate::error::Error;
 use crate::packet::{self, PacketError};
-use crate::saved::SavedError;
-use crate::scratch;
+use crate::scratch::layers;
 use crate::vmm::VmmError;
 use proto::session::Freeze;
 use proto::supervisor::Reply;
 use rustix::net::SocketType;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A copy that nobody has taken yet.
@@ -30,41 +28,28 @@ pub(super) fn fork(
     client: &Connection,
 ) -> Result<(), Error> {
     let vms = subject.provenance.home.vms();
-    // The disk is copied once while the VM is held, whatever the number of copies; the others are copies of that.
+    layers::merge_many(&subject.dir)?;
     let (copies, disk) = {
         let held = access.hold(Freeze { drop_caches: false })?;
-        let disk = scratch::unnamed_duplicate(&open_disk(subject)?, &vms)?;
+        let disk = held.share_disk(subject)?;
         let copies: Result<Vec<_>, _> = (0..count).map(|_| copy(&held)).collect();
         (copies?, disk)
     };
     let base = subject.provenance.base.map(|digest| digest.to_string());
-    let mut disk = Some(disk);
-    for (number, copy) in (1..).zip(copies) {
+    for copy in copies {
         let reply = Reply::Forked {
             pid: copy.pid,
             base: base.clone(),
         };
-        // The last one takes the disk itself: whoever has one writes to it.
-        let own = match &disk {
-            Some(first) if number < count => Some(scratch::unnamed_duplicate(first, &vms)?),
-            _ => disk.take(),
-        };
+        let own = layers::one_more(&disk, &vms)?;
         let fds = [copy.control.as_fd(), copy.pidfd.as_fd()].into_iter();
-        let fds: Vec<_> = fds.chain(own.as_ref().map(AsFd::as_fd)).collect();
+        let fds: Vec<_> = fds.chain(own.iter().map(AsFd::as_fd)).collect();
         // A copy whose sockets nobody holds ends by itself.
         client
             .hand_over_with(&reply, &fds)
             .map_err(VmmError::from)?;
     }
     Ok(())
-}
-
-fn open_disk(subject: &Subject) -> Result<File, SavedError> {
-    File::open(&subject.disk).map_err(|source| SavedError::File {
-        step: "open",
-        path: subject.disk.clone(),
-        source,
-    })
 }
 
 fn copy(held: &Held<'_>) -> Result<Copy, Error> {

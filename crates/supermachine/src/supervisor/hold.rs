@@ -1,7 +1,9 @@
 //! Holding a VM still while it is copied.
 
+use super::snapshot::Subject;
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::scratch::layers;
 use crate::session::{Answer, Session, TimedOut};
 use crate::vmm::{VmmConnector, VmmError};
 use proto::control::{Command, Contents, Event};
@@ -130,6 +132,18 @@ impl Held<'_> {
                 _ => None,
             })?;
         Ok(saved?)
+    }
+
+    /// The writable disk as it is now: files that nobody writes, the lowest first. Where the file system copies by
+    /// reference, that is all; elsewhere the VM goes on with a disk that lies upon them.
+    pub(super) fn share_disk(&self, subject: &Subject) -> Result<Vec<File>, Error> {
+        let (files, upon) = layers::share(&subject.dir)?;
+        if let Some(disk) = upon {
+            self.access
+                .vmm
+                .set_writable_disk(subject.disk_mode, &disk)?;
+        }
+        Ok(files)
     }
 
     /// Makes a copy, whose control socket is this; its process id and a pidfd.

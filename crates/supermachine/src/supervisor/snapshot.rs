@@ -4,19 +4,17 @@ use super::hold::Access;
 use super::plan::Facts;
 use super::thread::Provenance;
 use crate::error::Error;
-use crate::record::SCRATCH;
 use crate::saved::{
     self, Content, MEMORY_FILE, Origin, STATE_FILE, SavedError, Staging, by_digest,
 };
-use crate::scratch;
+use crate::scratch::layers;
 use ::snapshot::Digest;
 use ::snapshot::manifest::{Disk, Image, Kind};
-use proto::control::Contents;
+use proto::control::{Contents, DiskMode};
 use proto::guest::disk;
 use proto::session::Freeze;
 use serde_json::json;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The member of a manifest's workload facts that holds [`Facts`].
 pub(crate) const FACTS: &str = "vm";
@@ -26,8 +24,10 @@ pub(crate) const FACTS: &str = "vm";
 pub(super) struct Subject {
     pub(super) facts: Facts,
     pub(super) provenance: Provenance,
-    /// Its writable disk.
-    pub(super) disk: PathBuf,
+    /// Its directory, which has its writable disk.
+    pub(super) dir: PathBuf,
+    /// What a flush of that disk is for.
+    pub(super) disk_mode: DiskMode,
 }
 
 /// Writes a VM down under a name. The VM goes on, whatever fails, and nothing half-made is left.
@@ -46,12 +46,14 @@ pub(super) fn create(access: &Access, subject: &Subject, name: &str) -> Result<(
         Some(_) => Contents::Changes,
         None => Contents::Everything,
     };
-    let (pages, disk_bytes) = {
+    layers::merge_many(&subject.dir)?;
+    let (pages, disk) = {
         let held = access.hold(Freeze { drop_caches: true })?;
         let pages = held.save(contents, &state, &memory)?;
         // While nobody writes to it.
-        (pages, copy_disk(&subject.disk, staging.dir())?)
+        (pages, held.share_disk(subject)?)
     };
+    let disk = layers::adopt(disk, staging.dir())?;
     let origin = Origin {
         assets: &subject.provenance.assets,
         kernel: subject.provenance.kernel,
@@ -62,7 +64,12 @@ pub(super) fn create(access: &Access, subject: &Subject, name: &str) -> Result<(
     saved::seal(
         &staging,
         &origin,
-        content(subject, name, pages, disk_bytes)?,
+        content(
+            subject,
+            name,
+            pages,
+            (layers::names(staging.dir())?, disk.bytes),
+        )?,
     )?;
     // Nobody takes the base away between this look and the name that keeps it.
     let _lock = home.templates().lock()?;
@@ -88,27 +95,18 @@ fn standing_base(subject: &Subject) -> Result<Option<Digest>, SavedError> {
     Ok(by_digest(&subject.provenance.home, &base)?.map(|saved| saved.digest))
 }
 
-fn copy_disk(disk: &Path, dir: &Path) -> Result<u64, Error> {
-    let source = File::open(disk).map_err(|source| SavedError::File {
-        step: "open",
-        path: disk.to_owned(),
-        source,
-    })?;
-    Ok(scratch::duplicate(&source, &dir.join(SCRATCH))?.1)
-}
-
 fn content(
     subject: &Subject,
     name: &str,
     pages: u64,
-    disk_bytes: u64,
+    (files, bytes): (Vec<String>, u64),
 ) -> Result<Content, SavedError> {
     let image = &subject.provenance.image;
     let unusable = |what| SavedError::Facts {
         path: subject.provenance.home.snapshots().path(name),
         what,
     };
-    let disk = |slot, bytes, file| Disk { slot, bytes, file };
+    let disk = |slot, bytes, files| Disk { slot, bytes, files };
     Ok(Content {
         kind: Kind::Snapshot,
         name: name.to_owned(),
@@ -124,9 +122,9 @@ fn content(
             disk(
                 disk::ROOT,
                 image.root.pieces.iter().map(|piece| piece.len).sum(),
-                None,
+                Vec::new(),
             ),
-            disk(disk::SCRATCH, disk_bytes, Some(SCRATCH.to_owned())),
+            disk(disk::SCRATCH, bytes, files),
         ],
         workload: json!({
             FACTS: serde_json::to_value(&subject.facts).map_err(|_| unusable("workload"))?,

@@ -9,6 +9,7 @@ use crate::log::LogWriter;
 use crate::record::{CONSOLE, Entry, SCRATCH, VMM_LOG};
 use crate::saved::WorkingSet;
 use crate::scratch;
+use crate::scratch::layers::{self, DiskFiles};
 use crate::session::{Session, SessionError, TimedOut};
 use crate::template::Template;
 use crate::vm::Timings;
@@ -18,8 +19,7 @@ use image::root::RootImage;
 use proto::control::{DiskMode, KernelFlavor};
 use proto::guest::disk;
 use proto::session::OutputStream;
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,6 +61,14 @@ pub(super) struct Running {
     pub(super) base: Option<Digest>,
     /// The list of first pages that what it was restored from lacks.
     pub(super) unlisted: Option<WorkingSet>,
+}
+
+/// Whether a flush by the guest has something to protect.
+pub(super) const fn disk_mode(retention: Retention) -> DiskMode {
+    match retention {
+        Retention::Remove => DiskMode::Volatile,
+        Retention::Keep => DiskMode::Durable,
+    }
 }
 
 impl<'a> Starting<'a> {
@@ -118,50 +126,32 @@ impl<'a> Starting<'a> {
 
     /// With the disk of its last life, or one nothing was written to.
     pub(super) fn with_own_disk(self) -> Result<Self, Error> {
-        if self.launch.plan.is_another_life
-            && let Some(disk) = open_disk(&self.dir.join(SCRATCH))?
-        {
-            return self.with_scratch(disk);
+        if self.launch.plan.is_another_life && self.dir.join(SCRATCH).exists() {
+            let disk = layers::open(&self.dir)?;
+            return self.with_scratch(&disk);
         }
         let size = self.launch.plan.record.config.disk_size;
-        let path = self.clear_disk()?;
-        let disk = scratch::create(self.launch.home, &path, size)?;
-        self.with_scratch(disk)
+        layers::remove(&self.dir)?;
+        let disk = scratch::create(self.launch.home, &self.dir.join(SCRATCH), size)?;
+        self.with_scratch(&disk)
     }
 
-    /// With a copy of a disk.
-    pub(super) fn with_disk(self, source: &File) -> Result<Self, Error> {
-        let path = self.clear_disk()?;
-        let disk = scratch::duplicate(source, &path)?;
-        self.with_scratch(disk)
+    /// With a copy of a disk that nobody writes.
+    pub(super) fn with_copy_of(self, disk: &[File]) -> Result<Self, Error> {
+        let files = layers::one_more(disk, &self.dir)?;
+        self.with_disk(files)
     }
 
-    /// With a disk that has no name yet.
-    pub(super) fn with_unnamed_disk(self, disk: File) -> Result<Self, Error> {
-        let path = self.clear_disk()?;
-        let disk = scratch::name(disk, &path)?;
-        self.with_scratch(disk)
+    /// With a disk whose files have no name here yet, the lowest first.
+    pub(super) fn with_disk(self, files: Vec<File>) -> Result<Self, Error> {
+        layers::remove(&self.dir)?;
+        let disk = layers::adopt(files, &self.dir)?;
+        self.with_scratch(&disk)
     }
 
-    /// Where the disk belongs. One of an attempt that failed goes.
-    fn clear_disk(&self) -> Result<PathBuf, Error> {
-        let path = self.dir.join(SCRATCH);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(VmmError::Open {
-                path,
-                source: error,
-            }
-            .into()),
-            _ => Ok(path),
-        }
-    }
-
-    fn with_scratch(mut self, disk: (File, u64)) -> Result<Self, Error> {
-        let mode = match self.launch.plan.record.config.retention {
-            Retention::Remove => DiskMode::Volatile,
-            Retention::Keep => DiskMode::Durable,
-        };
-        self.vmm.set_disk(disk::SCRATCH, mode, &[disk])?;
+    fn with_scratch(mut self, disk: &DiskFiles) -> Result<Self, Error> {
+        let mode = disk_mode(self.launch.plan.record.config.retention);
+        self.vmm.set_writable_disk(mode, disk)?;
         Ok(self)
     }
 
@@ -281,21 +271,6 @@ fn open_console(path: &Path) -> Result<File, VmmError> {
 }
 
 /// The disk at `path` and its length, if there is one.
-fn open_disk(path: &Path) -> Result<Option<(File, u64)>, VmmError> {
-    let failed = |source| VmmError::Open {
-        path: path.to_owned(),
-        source,
-    };
-    match File::options().read(true).write(true).open(path) {
-        Ok(file) => {
-            let len = file.metadata().map_err(failed)?.len();
-            Ok(Some((file, len)))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
-}
-
 fn open_root(root: &RootImage) -> Result<Vec<(File, u64)>, VmmError> {
     let open = |path: &Path| {
         File::open(path).map_err(|source| VmmError::Open {

@@ -4,7 +4,11 @@ use super::{VmmError, console};
 use crate::deadline::Deadline;
 use crate::packet::{self, PacketError};
 use crate::poll;
-use proto::control::{Command as Order, Disk, DiskMode, End, Event, MAX_DESCRIPTORS, VERSION};
+use crate::scratch::layers::DiskFiles;
+use proto::control::{
+    Command as Order, Disk, DiskMode, DiskShape, End, Event, MAX_DESCRIPTORS, VERSION,
+};
+use proto::guest::disk;
 use rustix::event::PollFlags;
 use rustix::net::SocketType;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -63,6 +67,26 @@ impl VmmConnector {
             fds,
             Deadline::after(LISTENS),
         )?)
+    }
+
+    /// Fills the slot of the writable disk, or goes on with other files for the same disk.
+    pub(crate) fn set_writable_disk(
+        &self,
+        mode: DiskMode,
+        files: &DiskFiles,
+    ) -> Result<(), VmmError> {
+        let order = Order::SetDisk(Disk {
+            slot: disk::SCRATCH,
+            mode,
+            shape: match files.files.len() {
+                1 => DiskShape::Concatenated,
+                _ => DiskShape::Layered,
+            },
+            pieces: files.files.iter().map(|_| files.bytes).collect(),
+            more: false,
+        });
+        let fds: Vec<_> = files.files.iter().map(AsFd::as_fd).collect();
+        self.order(&order, &fds)
     }
 
     /// A stream to the agent. The packet is sent whole or not at all, so threads need no lock between them.
@@ -188,12 +212,22 @@ impl VmmProcess {
             let disk = Disk {
                 slot,
                 mode,
+                shape: DiskShape::Concatenated,
                 pieces: lens,
                 more: chunks.peek().is_some(),
             };
             self.send(&Order::SetDisk(disk), &fds)?;
         }
         Ok(())
+    }
+
+    /// Fills the slot of the writable disk.
+    pub(crate) fn set_writable_disk(
+        &mut self,
+        mode: DiskMode,
+        files: &DiskFiles,
+    ) -> Result<(), VmmError> {
+        self.connector().set_writable_disk(mode, files)
     }
 
     /// Waits for the next event. `Ok(None)` when the deadline has passed.

@@ -4,7 +4,8 @@ use rustix::process::{Signal, kill_process};
 use snapshot::Digest;
 use snapshot::manifest::Manifest;
 use snapshot::state::{State, StateWriter};
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use testkit::{Home, Processes};
@@ -210,8 +211,8 @@ fn a_flipped_bit_is_named_by_verify_and_a_damaged_state_is_not_restored() {
 }
 
 /// Somewhere in the middle of the first megabyte that is not a hole.
-fn first_data(path: &std::path::Path) -> u64 {
-    let file = fs::File::open(path).unwrap();
+fn first_data(path: &Path) -> u64 {
+    let file = File::open(path).unwrap();
     let start = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(0)).unwrap();
     let end = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(start)).unwrap();
     start + (end - start).min(1 << 20) / 2
@@ -219,11 +220,7 @@ fn first_data(path: &std::path::Path) -> u64 {
 
 pub fn flip(path: &Path, at: u64) {
     use std::os::unix::fs::FileExt;
-    let file = fs::File::options()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
+    let file = File::options().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
@@ -415,4 +412,80 @@ fn a_snapshot_of_another_host_or_from_before_a_reboot_goes_on_with_its_timers() 
     assert_eq!(logs.line(), "slept");
     home.run(["exec", "v2", "sleep", "0.1"]).ok();
     remove_all(&home);
+}
+
+/// Files of a VM's disk: how many, and bytes of the one it writes to.
+fn disk_files(home: &Home, vm: &str) -> (usize, u64) {
+    let dir = home.path().join("vms").join(vm);
+    let entries = fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    let count = entries
+        .filter(|name| name.to_string_lossy().starts_with("scratch.ext4"))
+        .count();
+    (
+        count,
+        fs::metadata(dir.join("scratch.ext4")).unwrap().blocks() * 512,
+    )
+}
+
+#[test]
+fn copies_share_what_was_on_the_disk_and_nobody_waits_for_it_to_be_copied() {
+    const WRITTEN: u64 = 16 << 20;
+    let home = Home::new();
+    let image = home.image("busybox");
+    home.run(["run", "-d", "--name", "v1", &image, "sleep", "1000"])
+        .ok();
+    let fill = "head -c 16777216 /dev/urandom > /big; sync; sha256sum /big";
+    let sum = home.run(["exec", "v1", "sh", "-c", fill]).ok().to_owned();
+    let check = |vm: &str| home.run(["exec", vm, "sha256sum", "/big"]).ok().to_owned();
+    // Forks of forks, each of which changes a part in the middle for itself.
+    let mut vm = "v1".to_owned();
+    let mut sums = vec![("v1".to_owned(), sum.clone())];
+    for round in 0..3 {
+        let child = home.run(["fork", &vm]).ok().trim().to_owned();
+        assert_eq!(check(&child), sums.last().unwrap().1);
+        let change = format!(
+            "echo {round} | dd of=/big bs=1 seek={} conv=notrunc; sync; sha256sum /big",
+            9_000_000 + round * 5000
+        );
+        let changed = home
+            .run(["exec", &child, "sh", "-c", &change])
+            .ok()
+            .to_owned();
+        sums.push((child.clone(), changed));
+        vm = child;
+    }
+    home.run(["snapshot", "create", &vm, "--name", "s1"]).ok();
+    home.run(["snapshot", "verify", "s1"]).ok();
+    home.run(["run", "-d", "--snapshot", "s1", "--name", "v9"])
+        .ok();
+    sums.push(("v9".to_owned(), sums.last().unwrap().1.clone()));
+    for (vm, sum) in &sums {
+        assert_eq!(check(vm), *sum, "{vm}");
+    }
+    if host_copies_by_reference(home.path()) {
+        assert_eq!(disk_files(&home, &vm).0, 1);
+    } else {
+        assert_eq!(disk_files(&home, "v1").0, 2);
+        let (files, own) = disk_files(&home, "v9");
+        assert!(files >= 5 && own < WRITTEN / 4, "{files} {own}");
+    }
+    // Who shares with it may go.
+    home.run(["rm", "-f", "v1"]).ok();
+    home.run(["snapshot", "rm", "s1"]).ok();
+    // Not from the page cache of the guest, and in another life of the VM.
+    home.run(["exec", "v9", "sync"]).ok();
+    home.run(["restart", "-t", "0", "v9"]).ok();
+    assert_eq!(check("v9"), sums.last().unwrap().1);
+    remove_all(&home);
+}
+
+fn host_copies_by_reference(dir: &Path) -> bool {
+    let [from, to] = ["from", "to"].map(|name| File::create(dir.join(name)).unwrap());
+    let copied = rustix::fs::ioctl_ficlone(&to, &from).is_ok();
+    for name in ["from", "to"] {
+        fs::remove_file(dir.join(name)).unwrap();
+    }
+    copied
 }

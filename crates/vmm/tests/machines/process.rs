@@ -234,6 +234,7 @@ fn nonsense_and_messages_out_of_order_end_the_vmm_with_a_reason() {
         &Command::SetDisk(Disk {
             slot: 200,
             mode: DiskMode::Durable,
+            shape: proto::control::DiskShape::Concatenated,
             pieces: vec![],
             more: false,
         }),
@@ -246,6 +247,7 @@ fn nonsense_and_messages_out_of_order_end_the_vmm_with_a_reason() {
         &Command::SetDisk(Disk {
             slot: 1,
             mode: DiskMode::Durable,
+            shape: proto::control::DiskShape::Concatenated,
             pieces: vec![512],
             more: false,
         }),

@@ -22,4 +22,35 @@ pub trait Backend: Send {
 
     /// Gives `len` bytes at `offset` back to the host; they read as zeros afterwards.
     fn punch_hole(&mut self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Gives `len` bytes at `offset` back to the host where that is cheap; nobody will ask what they were.
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.punch_hole(offset, len)
+    }
+}
+
+impl<B: Backend + ?Sized> Backend for Box<B> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read_at(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
+        (**self).read_at(buffers, offset)
+    }
+
+    fn write_at(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
+        (**self).write_at(buffers, offset)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (**self).flush()
+    }
+
+    fn punch_hole(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        (**self).punch_hole(offset, len)
+    }
+
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        (**self).discard(offset, len)
+    }
 }

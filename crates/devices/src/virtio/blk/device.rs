@@ -167,9 +167,12 @@ impl<B: Backend> Block<B> {
                 buffers.copy_from(&self.id);
                 Ok(())
             }
-            Kind::Discard(ranges) | Kind::WriteZeroes(ranges) => ranges
+            Kind::Discard(ranges) => ranges
                 .into_iter()
-                .try_for_each(|range| self.punch_hole(range)),
+                .try_for_each(|range| self.give_back(range, B::discard)),
+            Kind::WriteZeroes(ranges) => ranges
+                .into_iter()
+                .try_for_each(|range| self.give_back(range, B::punch_hole)),
             Kind::Malformed => Err(Refusal::Invalid),
             Kind::Unknown => Err(Refusal::Unsupported),
         }
@@ -186,14 +189,18 @@ impl<B: Backend> Block<B> {
 
     /// A disk made of files has no space of its own to keep, so zeroing may always give it back. Where the
     /// host's file system cannot, the driver is told so and writes zeros instead.
-    fn punch_hole(&mut self, range: Range) -> Result<(), Refusal> {
+    fn give_back(
+        &mut self,
+        range: Range,
+        how: impl Fn(&mut B, u64, u64) -> io::Result<()>,
+    ) -> Result<(), Refusal> {
         self.check_writable()?;
         if range.count > MAX_RANGE_SECTORS {
             return Err(Refusal::Invalid);
         }
         let len = u64::from(range.count) * SECTOR_SIZE;
         let (backend, offset) = self.locate_bytes(range.sector, len)?;
-        match backend.punch_hole(offset, len) {
+        match how(backend, offset, len) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Err(Refusal::Unsupported),
             result => {
                 result.map_err(|source| Refusal::failed(Operation::PunchHole, offset, source))

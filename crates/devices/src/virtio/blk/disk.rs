@@ -45,6 +45,22 @@ pub enum DiskError {
         /// What the host said.
         source: io::Error,
     },
+    /// A layer of another length than the lowest.
+    #[error("layer {index} has {len} bytes and the lowest {bytes}")]
+    Uneven {
+        /// Which layer, from 0.
+        index: usize,
+        /// Its length.
+        len: u64,
+        /// That of the lowest.
+        bytes: u64,
+    },
+    /// A layered disk without a file.
+    #[error("a layered disk has at least one layer")]
+    NoLayer,
+    /// Which parts of a file are holes is unknown.
+    #[error("the holes of a disk's layers cannot be told")]
+    Holes(#[source] io::Error),
     /// The pieces make more than 2^63 bytes.
     #[error("the disk is larger than any file can be")]
     TooLarge,
@@ -62,7 +78,7 @@ pub struct FileDisk<F = File> {
 
 /// Whether a guest's flush reaches the host's disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flushes {
+pub(super) enum Flushes {
     Honored,
     Ignored,
 }
@@ -208,7 +224,7 @@ impl<F: DiskFile> Backend for FileDisk<F> {
 }
 
 /// Repeats `once` until all of `buffers` went through.
-fn transfer(
+pub(super) fn transfer(
     buffers: &[Slice<'_>],
     mut offset: u64,
     mut once: impl FnMut(&[Slice<'_>], u64) -> io::Result<usize>,

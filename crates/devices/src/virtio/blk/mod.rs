@@ -4,19 +4,22 @@
 //! queue -> request (what the driver asked) -> device (whether it may, and the answer) -> Backend (the bytes)
 //! ```
 //!
-//! The usual backend is [`FileDisk`], a concatenation of files.
+//! The usual backend is [`FileDisk`], a concatenation of files. [`LayeredDisk`] is one that lies upon others.
 
 mod backend;
 mod device;
 mod disk;
 mod failure;
 mod file;
+mod layered;
 mod request;
 
 #[cfg(test)]
 mod guest;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod layered_tests;
 #[cfg(test)]
 mod restore_tests;
 #[cfg(test)]
@@ -27,3 +30,4 @@ pub use device::{Access, Block};
 pub use disk::{DiskError, FileDisk, Piece};
 pub use failure::{Failure, Observer, Operation};
 pub use file::{DiskFile, Scratch};
+pub use layered::LayeredDisk;

@@ -8,6 +8,7 @@ use crate::saved::disk::{PIECE, each_piece};
 use crate::saved::error::failed;
 use crate::saved::{SavedError, seal};
 use ::snapshot::Digest;
+use ::snapshot::disk::Layers;
 use ::snapshot::manifest::{Kind, Manifest};
 use proto::guest::disk;
 use sha2::{Digest as _, Sha256};
@@ -52,12 +53,12 @@ pub(super) fn check(manifest: &Manifest) -> Result<Disk, ArchiveError> {
     if manifest.state.bytes > MAX_STATE {
         return Err(facts("size of the state"));
     }
-    let mut disks = manifest.disks.iter().filter(|disk| disk.file.is_some());
+    let mut disks = manifest.disks.iter().filter(|disk| !disk.files.is_empty());
     let (Some(scratch), None) = (disks.next(), disks.next()) else {
         return Err(facts("writable disk"));
     };
     // No other name: it is the name of a file that is about to be made.
-    let fits = scratch.slot == disk::SCRATCH && scratch.file.as_deref() == Some(SCRATCH);
+    let fits = scratch.slot == disk::SCRATCH && scratch.files == [SCRATCH];
     if !fits || scratch.bytes > MAX_DISK {
         return Err(facts("writable disk"));
     }
@@ -80,9 +81,9 @@ pub(super) fn compare(entry: Entry, found: Digest, expected: Digest) -> Result<(
 }
 
 /// Bytes of a disk's entry.
-pub(super) fn disk_bytes(file: &File) -> Result<u64, SavedError> {
+pub(super) fn disk_bytes(disk: &Layers) -> Result<u64, SavedError> {
     let mut bytes = 0;
-    each_piece(file, Path::new(SCRATCH), |_, piece| {
+    each_piece(disk, Path::new(SCRATCH), |_, piece| {
         bytes += OFFSET + piece.len() as u64;
         Ok(())
     })?;
@@ -91,14 +92,14 @@ pub(super) fn disk_bytes(file: &File) -> Result<u64, SavedError> {
 
 /// Writes offset and content of every piece that is not zero, and gives the digest of what was written.
 pub(super) fn send_disk(
-    file: &File,
+    disk: &Layers,
     expected: u64,
     to: &mut dyn Write,
 ) -> Result<Digest, SavedError> {
     let failed = cannot_write(Entry::Disk);
     let mut hasher = Sha256::new();
     let mut bytes = 0;
-    each_piece(file, Path::new(SCRATCH), |at, piece| {
+    each_piece(disk, Path::new(SCRATCH), |at, piece| {
         for part in [&at.to_le_bytes(), piece] {
             hasher.update(part);
             to.write_all(part).map_err(&failed)?;

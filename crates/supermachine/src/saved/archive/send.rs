@@ -4,9 +4,9 @@ use super::entry::{Packer, cannot_write};
 use super::error::ArchiveError;
 use super::{Entry, FORMAT, content};
 use crate::home::Home;
-use crate::saved::{Saved, SavedError};
+use crate::saved::{Saved, SavedError, disk};
 use ::snapshot::Digest;
-use ::snapshot::manifest::{Manifest, Memory};
+use ::snapshot::manifest::{Disk, Manifest, Memory};
 use ::snapshot::memory::{MemoryError, Merged};
 use std::io::{self, Read, Write};
 
@@ -24,9 +24,10 @@ pub(crate) fn send(saved: &Saved, home: &Home, to: &mut impl Write) -> Result<()
         .write_to(&mut io::sink())
         .map_err(ArchiveError::Memory)?;
     let manifest = alone(&saved.manifest, memory.pages(), digest);
-    let disk = content::check(&manifest)?;
-    let disk_file = saved.file(Entry::Disk.name())?;
-    let disk_bytes = content::disk_bytes(&disk_file)?;
+    let sealed = content::check(&manifest)?;
+    let layers = writable(&saved.manifest).map_or(&[][..], |disk| &disk.files);
+    let layers = disk::open(&saved.dir, layers)?;
+    let disk_bytes = content::disk_bytes(&layers)?;
 
     let mut packer = Packer::new(to)?;
     let text = |packer: &mut Packer<_>, entry, text: &[u8]| {
@@ -51,9 +52,9 @@ pub(crate) fn send(saved: &Saved, home: &Home, to: &mut impl Write) -> Result<()
     })?;
     content::compare(Entry::Memory, sent, digest)?;
     let sent = packer.entry(Entry::Disk, disk_bytes, |to| {
-        content::send_disk(&disk_file, disk_bytes, to)
+        content::send_disk(&layers, disk_bytes, to)
     })?;
-    content::compare(Entry::Disk, sent, disk.digest)?;
+    content::compare(Entry::Disk, sent, sealed.digest)?;
     Ok(packer.finish()?)
 }
 
@@ -62,8 +63,21 @@ fn alone(manifest: &Manifest, pages: u64, digest: Digest) -> Manifest {
     Manifest {
         base: None,
         memory: Memory { pages, digest },
+        disks: manifest.disks.iter().map(in_one_file).collect(),
         ..manifest.clone()
     }
+}
+
+fn in_one_file(disk: &Disk) -> Disk {
+    let mut disk = disk.clone();
+    if !disk.files.is_empty() {
+        disk.files = vec![Entry::Disk.name().to_owned()];
+    }
+    disk
+}
+
+fn writable(manifest: &Manifest) -> Option<&Disk> {
+    manifest.disks.iter().find(|disk| !disk.files.is_empty())
 }
 
 fn cannot_read_own(saved: &Saved, entry: Entry) -> impl Fn(io::Error) -> SavedError {

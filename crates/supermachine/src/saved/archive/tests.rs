@@ -63,11 +63,11 @@ fn put(home: &Home, name: &str, base: Option<Digest>, pages: &[Page]) -> Saved {
         disks: vec![Disk {
             slot: proto::guest::disk::SCRATCH,
             bytes: DISK,
-            file: Some(SCRATCH.to_owned()),
+            files: vec![SCRATCH.to_owned()],
         }],
         ..manifest(Kind::Snapshot, name, base)
     };
-    let digest = disk::digest(&dir.join(SCRATCH)).unwrap();
+    let digest = disk::digest(&dir, &[SCRATCH.to_owned()]).unwrap();
     manifest.workload = serde_json::json!({ "disk_digest": digest.to_string() });
     fs::write(dir.join(MANIFEST), manifest.to_json()).unwrap();
     Saved::open(&dir).unwrap()
@@ -343,7 +343,7 @@ fn a_manifest_that_lies_is_refused() {
             manifest.disks[0].bytes = u64::MAX;
         }),
         ("writable disk", |manifest| {
-            manifest.disks[0].file = Some(MANIFEST.to_owned());
+            manifest.disks[0].files = vec![MANIFEST.to_owned()];
         }),
         ("digest of the disk", |manifest| {
             manifest.workload = serde_json::Value::Null;

@@ -1,13 +1,13 @@
 //! The writable disk of a VM: a sparse ext4 file, formatted once per size and copied for each VM.
 
+pub(crate) mod layers;
+
 use crate::home::{Home, random_hex};
-use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, SeekFrom, copy_file_range, ioctl_ficlone, linkat, seek,
-};
+use layers::DiskFiles;
+use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -65,8 +65,8 @@ pub(crate) fn find_mkfs() -> Option<&'static Path> {
     MKFS.iter().map(Path::new).find(|path| path.is_file())
 }
 
-/// Makes the disk of a VM at `path` and gives its length, a multiple of 1 MiB.
-pub(crate) fn create(home: &Home, path: &Path, size: u64) -> Result<(File, u64), ScratchError> {
+/// Makes the disk of a VM at `path`. Its length is a multiple of 1 MiB.
+pub(crate) fn create(home: &Home, path: &Path, size: u64) -> Result<DiskFiles, ScratchError> {
     if !(MIN_SIZE..=MAX_SIZE).contains(&size) {
         return Err(ScratchError::Size(size));
     }
@@ -74,8 +74,8 @@ pub(crate) fn create(home: &Home, path: &Path, size: u64) -> Result<(File, u64),
     duplicate(&formatted(home, len)?, path)
 }
 
-/// Makes a disk at `path` that is a copy of `source`, and gives its length.
-pub(crate) fn duplicate(source: &File, path: &Path) -> Result<(File, u64), ScratchError> {
+/// Makes a disk at `path` that is a copy of `source`.
+fn duplicate(source: &File, path: &Path) -> Result<DiskFiles, ScratchError> {
     let target = OpenOptions::new()
         .read(true)
         .write(true)
@@ -83,33 +83,12 @@ pub(crate) fn duplicate(source: &File, path: &Path) -> Result<(File, u64), Scrat
         .mode(0o600)
         .open(path)
         .map_err(failed("create", path))?;
-    let len = fill(&target, source, path)?;
-    Ok((target, len))
-}
-
-/// Makes a copy of `source` that has no name yet, on the file system of `dir`; it goes with its last descriptor.
-pub(crate) fn unnamed_duplicate(source: &File, dir: &Path) -> Result<File, ScratchError> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let target = rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)
-        .map_err(|errno| failed("make a disk in", dir)(errno.into()))?;
-    let target = File::from(target);
-    fill(&target, source, dir)?;
-    Ok(target)
-}
-
-/// Names a disk that has no name, and gives its length.
-pub(crate) fn name(disk: File, path: &Path) -> Result<(File, u64), ScratchError> {
-    let own = format!("/proc/self/fd/{}", disk.as_raw_fd());
-    linkat(CWD, &own, CWD, path, AtFlags::SYMLINK_FOLLOW)
-        .map_err(|errno| failed("name", path)(errno.into()))?;
-    let len = disk.metadata().map_err(failed("look at", path))?.len();
-    Ok((disk, len))
-}
-
-fn fill(target: &File, source: &File, path: &Path) -> Result<u64, ScratchError> {
     let len = source.metadata().map_err(failed("copy to", path))?.len();
-    copy(source, target, len).map_err(failed("fill", path))?;
-    Ok(len)
+    copy(source, &target, len).map_err(failed("fill", path))?;
+    Ok(DiskFiles {
+        files: vec![target],
+        bytes: len,
+    })
 }
 
 /// The formatted disk of this length; formats it if this is the first.
@@ -242,8 +221,12 @@ mod tests {
         let (temporary, home) = home();
         for name in ["a", "b"] {
             let path = temporary.path().join(name);
-            let (file, len) = create(&home, &path, 10 << 30).unwrap();
-            assert_eq!((len, file.metadata().unwrap().len()), (10 << 30, 10 << 30));
+            let disk = create(&home, &path, 10 << 30).unwrap();
+            let file = &disk.files[0];
+            assert_eq!(
+                (disk.bytes, file.metadata().unwrap().len()),
+                (10 << 30, 10 << 30)
+            );
             assert!(
                 file.metadata().unwrap().blocks() * 512 < 8 << 20,
                 "{} blocks",
@@ -259,7 +242,7 @@ mod tests {
         let (temporary, home) = home();
         let path = temporary.path().join("a");
         assert_eq!(
-            create(&home, &path, MIN_SIZE + 1).unwrap().1,
+            create(&home, &path, MIN_SIZE + 1).unwrap().bytes,
             MIN_SIZE + (1 << 20)
         );
         check(&path);
