@@ -1,6 +1,7 @@
 //! Image references, registries, layers and read-only root filesystems, and the store that keeps them.
 #![forbid(unsafe_code)]
 
+mod artifact;
 pub mod digest;
 mod erofs;
 pub mod fsutil;
@@ -24,6 +25,7 @@ mod registry;
 mod source;
 mod store;
 
+pub use artifact::{ArtifactError, ArtifactKind, Artifacts};
 pub use blob::BlobError;
 pub use cancel::{Cancel, Interrupted};
 pub use config::{ConfigError, HealthTest, Healthcheck, ImageConfig};

@@ -13,6 +13,7 @@ mod manifests;
 mod proxy;
 mod retry;
 mod roots;
+mod upload;
 mod url;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub use proxy::{ProxyError, ProxySettings};
 pub use retry::RetryPolicy;
 pub use roots::RootsError;
 
+pub(crate) use http::Payload;
 pub(crate) use manifests::RawDocument;
 
 use crate::cancel::Patience;

@@ -144,6 +144,15 @@ pub enum ImageError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(Box<image::StoreError>),
+    /// A snapshot did not get to a registry, or from there.
+    #[error(transparent)]
+    Artifact(Box<image::ArtifactError>),
+}
+
+impl From<image::ArtifactError> for Error {
+    fn from(error: image::ArtifactError) -> Self {
+        Self::Image(ImageError::Artifact(Box::new(error)))
+    }
 }
 
 impl From<image::ReferenceError> for Error {

@@ -18,7 +18,7 @@ use crate::supervisor::{
 };
 use crate::template::{self, Found, Notice, Notices, SavedUsage, Shape, Templates};
 use crate::vm::Vm;
-use image::{ImageRef, Store, StoredImage};
+use image::{Cancel, ImageRef, RegistryRef, Store, StoredImage};
 use proto::session::Exit;
 use proto::supervisor::{Reply, RequestBody};
 use std::io::Read;
@@ -310,6 +310,16 @@ impl Runtime {
         name: Option<&str>,
     ) -> Result<Snapshot, Error> {
         snapshots::import(self, from, name)
+    }
+
+    /// Fetches a snapshot that [`Snapshot::push`] put into a registry, as [`Self::import_snapshot`] reads one.
+    pub fn pull_snapshot(
+        &self,
+        from: &RegistryRef,
+        name: Option<&str>,
+        cancel: &Cancel,
+    ) -> Result<Snapshot, Error> {
+        snapshots::pull(self, from, name, cancel)
     }
 
     /// Removes a snapshot, unless others hold what changed since it.

@@ -3,6 +3,7 @@
 use crate::{oracle, target};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 pub struct Registry {
     process: Child,
     address: SocketAddr,
-    _storage: TempDir,
+    storage: TempDir,
 }
 
 impl Registry {
@@ -41,13 +42,23 @@ impl Registry {
         Self {
             process,
             address,
-            _storage: storage,
+            storage,
         }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Flips a bit in the middle of the largest thing it stores.
+    pub fn damage_largest_blob(&self) {
+        let blobs = self.storage.path().join("data");
+        let largest = files(&blobs).into_iter().max_by_key(|(_, size)| *size);
+        let (path, size) = largest.expect("something is stored");
+        let mut content = std::fs::read(&path).expect("read a blob");
+        content[size as usize / 2] ^= 1;
+        std::fs::write(path, content).expect("write a blob");
     }
 
     /// Pushes a test image and returns its reference.
@@ -70,6 +81,21 @@ impl Drop for Registry {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+/// The files below a directory, and their sizes.
+fn files(dir: &Path) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("read the registry's storage") {
+        let entry = entry.expect("read the registry's storage");
+        let metadata = entry.metadata().expect("look at what a registry stores");
+        if metadata.is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push((entry.path(), metadata.len()));
+        }
+    }
+    found
 }
 
 /// The registry says `listening on 127.0.0.1:PORT` when it does.

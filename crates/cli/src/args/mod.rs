@@ -15,7 +15,10 @@ pub use image::{Df, Images, Prune, Pull, Rmi};
 pub use life::{Create, Inspect, Life, Names, Rename, Start};
 pub use refusal::{Refusal, describe};
 pub use run::{PullPolicy, Run};
-pub use snapshot::{Fork, Snapshot, SnapshotCommand, SnapshotExport, SnapshotImport, SnapshotLs};
+pub use snapshot::{
+    Fork, Snapshot, SnapshotCommand, SnapshotExport, SnapshotImport, SnapshotLs, SnapshotPull,
+    SnapshotPush,
+};
 pub use vm::{Exec, Kill, Logs, Ps, Rm, Stop, Wait};
 pub use warm::Warm;
 

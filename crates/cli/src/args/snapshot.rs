@@ -28,6 +28,10 @@ pub enum SnapshotCommand {
     Export(SnapshotExport),
     /// Read a snapshot that was exported
     Import(SnapshotImport),
+    /// Put a snapshot into a registry
+    Push(SnapshotPush),
+    /// Fetch a snapshot from a registry
+    Pull(SnapshotPull),
 }
 
 /// `snapshot create`
@@ -83,6 +87,30 @@ pub struct SnapshotImport {
     /// The file, or - for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// `snapshot push`
+#[derive(Debug, Args)]
+pub struct SnapshotPush {
+    /// The snapshot
+    #[arg(value_name = "SNAPSHOT")]
+    pub name: String,
+
+    /// Where to: HOST/REPOSITORY[:TAG]
+    #[arg(value_name = "REFERENCE")]
+    pub reference: String,
+}
+
+/// `snapshot pull`
+#[derive(Debug, Args)]
+pub struct SnapshotPull {
+    /// Name of the snapshot; the one it was pushed under otherwise
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Where from: HOST/REPOSITORY[:TAG] or HOST/REPOSITORY@DIGEST
+    #[arg(value_name = "REFERENCE")]
+    pub reference: String,
 }
 
 /// `fork`

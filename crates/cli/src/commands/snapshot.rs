@@ -36,6 +36,8 @@ pub fn carry_out(args: &args::Snapshot) -> anyhow::Result<u8> {
         }),
         SnapshotCommand::Export(export) => transfer::export(&runtime, export),
         SnapshotCommand::Import(import) => transfer::import(&runtime, import),
+        SnapshotCommand::Push(push) => transfer::push(&runtime, push),
+        SnapshotCommand::Pull(pull) => transfer::pull(&runtime, pull),
     }
 }
 

@@ -1,14 +1,16 @@
-//! `snapshot export` and `snapshot import`
+//! `snapshot export`, `import`, `push` and `pull`
 
-use crate::args::{Refusal, SnapshotExport, SnapshotImport};
+use crate::args::{Refusal, SnapshotExport, SnapshotImport, SnapshotPull, SnapshotPush};
 use crate::exit_code;
 use crate::output::failure;
 use crate::output::new_file::NewFile;
 use crate::output::stdout::{self, Gone};
+use crate::signals::Relay;
 use anyhow::Context;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::Path;
+use supermachine::images::{Cancel, ImageRef, RegistryRef};
 use supermachine::{Runtime, Snapshot};
 
 /// Writes a snapshot as one file.
@@ -42,6 +44,49 @@ pub fn import(runtime: &Runtime, args: &SnapshotImport) -> anyhow::Result<u8> {
     };
     tell_missing_image(&snapshot);
     stdout::line(snapshot.name()).map(|()| exit_code::SUCCESS)
+}
+
+/// Puts a snapshot into a registry, and prints the digest of what is there now.
+pub fn push(runtime: &Runtime, args: &SnapshotPush) -> anyhow::Result<u8> {
+    let to = registry(&args.reference)?;
+    let snapshot = runtime.snapshot(&args.name)?;
+    interruptible(|cancel| {
+        let digest = snapshot.push(&to, cancel)?;
+        stdout::line(&digest)
+    })
+}
+
+/// Fetches a snapshot from a registry, and prints its name.
+pub fn pull(runtime: &Runtime, args: &SnapshotPull) -> anyhow::Result<u8> {
+    let from = registry(&args.reference)?;
+    interruptible(|cancel| {
+        let snapshot = runtime.pull_snapshot(&from, args.name.as_deref(), cancel)?;
+        tell_missing_image(&snapshot);
+        stdout::line(snapshot.name())
+    })
+}
+
+fn registry(text: &str) -> anyhow::Result<RegistryRef> {
+    match text.parse().map_err(supermachine::Error::from)? {
+        ImageRef::Registry(reference) => Ok(reference),
+        _ => Err(Refusal {
+            message: format!("{text} is not a place in a registry"),
+            hint: Some("write HOST/REPOSITORY[:TAG]".into()),
+        }
+        .into()),
+    }
+}
+
+/// Does work that a signal ends.
+fn interruptible(work: impl FnOnce(&Cancel) -> anyhow::Result<()>) -> anyhow::Result<u8> {
+    let relay = Relay::start().context("cannot receive signals")?;
+    let cancel = Cancel::new();
+    relay.cancels(&cancel);
+    match work(&cancel) {
+        Ok(()) => Ok(exit_code::SUCCESS),
+        Err(_) if cancel.is_cancelled() => Ok(relay.interrupted().unwrap_or(exit_code::OURS)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Tells what has to be pulled before the snapshot can be started.

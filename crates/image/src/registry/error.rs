@@ -101,6 +101,18 @@ pub enum RegistryError {
         /// The registry's code and message.
         detail: String,
     },
+    /// The registry does not let us push there.
+    #[error("{registry} does not let us write to {repository} ({login}){detail}")]
+    NotWritable {
+        /// The registry.
+        registry: String,
+        /// The repository.
+        repository: String,
+        /// What was tried.
+        login: &'static str,
+        /// The registry's code and message.
+        detail: String,
+    },
     /// A redirect we do not follow.
     #[error("{url} redirects to {target:?}, which {reason}")]
     Redirect {

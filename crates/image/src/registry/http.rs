@@ -1,5 +1,7 @@
 //! HTTP exchanges: agents, redirects, repetition.
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Seek;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -32,6 +34,17 @@ pub(super) struct Outgoing {
     pub(super) offset: u64,
     /// A form to post.
     pub(super) form: Option<String>,
+    /// Content to put or post.
+    pub(super) payload: Option<Payload>,
+}
+
+/// Content on its way out, which can be sent again.
+#[derive(Clone)]
+pub(crate) enum Payload {
+    /// Bytes and their media type.
+    Bytes(Arc<[u8]>, &'static str),
+    /// All of a file.
+    File(Arc<File>),
 }
 
 impl Outgoing {
@@ -43,6 +56,7 @@ impl Outgoing {
             authorization: None,
             offset: 0,
             form: None,
+            payload: None,
         }
     }
 }
@@ -192,13 +206,26 @@ impl Http {
             builder = builder.header(header::RANGE, format!("bytes={}-", request.offset));
         }
         let agent = self.agent(&origin)?;
-        let sent = match &request.form {
-            Some(form) => {
+        let sent = match (&request.form, &request.payload) {
+            (_, Some(Payload::Bytes(bytes, media_type))) => {
+                let builder = builder.header(header::CONTENT_TYPE, *media_type);
+                agent.run(builder.body(&bytes[..]).map_err(|_| invalid())?)
+            }
+            (_, Some(Payload::File(file))) => {
+                let broken = |source| RegistryError::Broken {
+                    url: shown(url),
+                    source,
+                };
+                (&**file).rewind().map_err(broken)?;
+                let builder = builder.header(header::CONTENT_TYPE, "application/octet-stream");
+                agent.run(builder.body(&**file).map_err(|_| invalid())?)
+            }
+            (Some(form), None) => {
                 let builder =
                     builder.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
                 agent.run(builder.body(form.clone()).map_err(|_| invalid())?)
             }
-            None => agent.run(builder.body(()).map_err(|_| invalid())?),
+            (None, None) => agent.run(builder.body(()).map_err(|_| invalid())?),
         };
         match sent {
             Ok(answer) => {

@@ -7,6 +7,7 @@ use ureq::http::{Method, StatusCode, header};
 use super::endpoint::Endpoint;
 use super::http::{Answer, Outgoing, unexpected};
 use super::login::Ticket;
+use super::retry::RetryPolicy;
 use super::url::shown;
 use super::{Registry, RegistryError, error};
 use crate::digest::Digest;
@@ -148,11 +149,21 @@ impl Registry {
         endpoint: &Endpoint,
         request: &mut Outgoing,
     ) -> Result<Answer, RegistryError> {
+        self.call_with(endpoint, request, &endpoint.retry)
+    }
+
+    /// As [`Self::call`], as patiently as `policy` says.
+    pub(super) fn call_with(
+        &self,
+        endpoint: &Endpoint,
+        request: &mut Outgoing,
+        policy: &RetryPolicy,
+    ) -> Result<Answer, RegistryError> {
         let mut logins = 0;
         loop {
             let ticket: Ticket = endpoint.login.ticket(&self.http, &endpoint.retry)?;
             request.authorization.clone_from(&ticket.header);
-            let answer = self.http.send(request, &endpoint.retry)?;
+            let answer = self.http.send(request, policy)?;
             if answer.status() != StatusCode::UNAUTHORIZED {
                 return Ok(answer);
             }

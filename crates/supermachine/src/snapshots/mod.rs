@@ -118,7 +118,7 @@ impl Snapshot {
     }
 }
 
-pub(crate) use transfer::import;
+pub(crate) use transfer::{import, pull};
 
 /// Checks the name of a snapshot, which is the name of a directory.
 pub(crate) fn check_name(name: &str) -> Result<(), ConfigError> {

@@ -6,14 +6,54 @@ use crate::runtime::Runtime;
 use crate::saved::{self, Arriving, SavedError, Staging};
 use crate::supervisor::{FACTS, Facts};
 use ::snapshot::manifest::{Image, Manifest};
-use image::ImageRef;
-use std::io::{Read, Write};
+use image::{ArtifactKind, Artifacts, Cancel, ImageRef, RegistryOptions, RegistryRef};
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::Path;
+
+/// What a registry calls a snapshot.
+const KIND: ArtifactKind = ArtifactKind {
+    artifact_type: "application/vnd.supermachine.snapshot.v1",
+    blob_type: "application/vnd.supermachine.snapshot.v1.tar+zstd",
+};
 
 impl Snapshot {
     /// Writes it as one file that needs no other snapshot and no template, and verifies it on the way. The image is
     /// not in it. What was written before an error is of no use.
     pub fn export(&self, to: &mut impl Write) -> Result<(), Error> {
         Ok(saved::send(&self.saved, self.runtime.state(), to)?)
+    }
+
+    /// Puts it into a registry as an OCI artifact: what [`Self::export`] writes, as one blob. Gives the digest of the
+    /// manifest.
+    pub fn push(&self, to: &RegistryRef, cancel: &Cancel) -> Result<String, Error> {
+        let shelf = self.runtime.state().snapshots();
+        // Length and digest come first, so all of it is written here before any of it is sent.
+        let file = unnamed(shelf.dir())?;
+        self.export(&mut BufWriter::new(&file))?;
+        let options = RegistryOptions::from_environment();
+        let image = self.saved.manifest.image.as_ref();
+        let annotations = [
+            (
+                "org.opencontainers.image.title",
+                Some(self.name().to_owned()),
+            ),
+            (
+                "org.opencontainers.image.base.name",
+                image.map(|image| image.reference.clone()),
+            ),
+            (
+                "org.opencontainers.image.base.digest",
+                image.map(|image| image.digest.to_string()),
+            ),
+        ];
+        let annotations = annotations
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect();
+        let digest = Artifacts::new(to, &options, cancel).push(KIND, file, &annotations)?;
+        Ok(digest.to_string())
     }
 
     /// The error a start would end with because the image is not in the store.
@@ -50,6 +90,29 @@ pub(crate) fn import(
         return Err(SavedError::NameTaken(name).into());
     }
     Snapshot::open(runtime, &name)
+}
+
+/// Fetches what [`Snapshot::push`] put into a registry.
+pub(crate) fn pull(
+    runtime: &Runtime,
+    from: &RegistryRef,
+    name: Option<&str>,
+    cancel: &Cancel,
+) -> Result<Snapshot, Error> {
+    let options = RegistryOptions::from_environment();
+    Artifacts::new(from, &options, cancel).pull(KIND, |mut blob| import(runtime, &mut blob, name))
+}
+
+/// A file that goes with its descriptor.
+fn unnamed(dir: &Path) -> Result<File, SavedError> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)
+        .map(File::from)
+        .map_err(|errno| SavedError::File {
+            step: "make a file in",
+            path: dir.to_owned(),
+            source: errno.into(),
+        })
 }
 
 /// What the library remembers of the VM has to fit the machine.

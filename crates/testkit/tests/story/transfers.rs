@@ -2,10 +2,11 @@
 
 use crate::snapshots::{count, counter, flip, remove_all, snapshots};
 use rustix::process::Signal;
+use snapshot::Digest;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-use testkit::{Home, Running};
+use testkit::{Home, Registry, Running, skopeo};
 
 /// A snapshot of a VM that has counted to 1, and nothing else; and the file it was exported to.
 fn exported(home: &Home) -> PathBuf {
@@ -180,4 +181,94 @@ fn killed_after(milliseconds: u64, running: Running) -> bool {
         running.signal(Signal::KILL);
     }
     running.finish().code == 0
+}
+
+#[test]
+fn a_snapshot_goes_through_a_registry_to_another_host() {
+    let registry = Registry::start();
+    let name = format!("{}/team/counter:at-1", registry.address());
+    let here = Home::new();
+    exported(&here);
+    let digest = here
+        .run(["snapshot", "push", "s1", &name])
+        .ok()
+        .trim()
+        .to_owned();
+    // The same again, of which nothing has to be sent.
+    assert_eq!(
+        here.run(["snapshot", "push", "s1", &name]).ok().trim(),
+        digest
+    );
+    // What others see.
+    let raw = skopeo([
+        "inspect",
+        "--tls-verify=false",
+        "--raw",
+        &format!("docker://{name}"),
+    ]);
+    let manifest: serde_json::Value = serde_json::from_str(&raw).unwrap();
+    assert_eq!(
+        manifest["artifactType"],
+        "application/vnd.supermachine.snapshot.v1"
+    );
+    assert_eq!(manifest["layers"].as_array().unwrap().len(), 1);
+    assert_eq!(Digest::of(raw.as_bytes()).to_string(), digest);
+
+    let there = Home::new();
+    let image = there.image("busybox");
+    there.run(["pull", &image]).ok();
+    let by_digest = format!("{}/team/counter@{digest}", registry.address());
+    let pulled = there.run(["snapshot", "pull", &by_digest]);
+    assert_eq!((pulled.ok(), pulled.stderr.as_str()), ("s1\n", ""));
+    there.run(["snapshot", "pull", &name, "--name", "s2"]).ok();
+    for (snapshot, vm) in [("s1", "v1"), ("s2", "v2")] {
+        there.run(["snapshot", "verify", snapshot]).ok();
+        there
+            .run(["run", "-d", "--snapshot", snapshot, "--name", vm])
+            .ok();
+        assert_eq!(count(&there, vm), 2);
+    }
+    remove_all(&there);
+}
+
+#[test]
+fn what_is_no_snapshot_or_not_there_or_damaged_is_refused_and_nothing_is_left() {
+    let registry = Registry::start();
+    let home = Home::new();
+    exported(&home);
+    let image = registry.push("busybox");
+    let refused = |words: &[&str], told: &str| {
+        let out = home.run(words);
+        assert_eq!(out.code, 125, "{words:?}");
+        assert!(out.stderr.contains(told), "{words:?}: {}", out.stderr);
+        assert_eq!(snapshots(&home).len(), 1);
+    };
+    refused(
+        &["snapshot", "pull", &image],
+        "is no application/vnd.supermachine.snapshot.v1",
+    );
+    let absent = format!("{}/no/such:thing", registry.address());
+    refused(&["snapshot", "pull", &absent], "no/such:thing");
+    refused(
+        &["snapshot", "pull", "oci:dir"],
+        "not a place in a registry",
+    );
+    refused(
+        &["snapshot", "push", "s1", "rootfs:/"],
+        "not a place in a registry",
+    );
+    refused(&["snapshot", "push", "s2", &absent], "s2");
+    refused(
+        &["snapshot", "push", "s1", "127.0.0.1:1/a/b:c"],
+        "cannot reach",
+    );
+    let name = format!("{}/team/counter:at-1", registry.address());
+    home.run(["snapshot", "push", "s1", &name]).ok();
+    refused(&["snapshot", "pull", &name], "s1 is in use");
+    registry.damage_largest_blob();
+    refused(&["snapshot", "pull", &name, "--name", "s2"], "snapshot");
+    // No file without a name stays open, no temporary one stays.
+    let left = fs::read_dir(home.path().join("snapshots")).unwrap().count();
+    home.run(["snapshot", "rm", "s1"]).ok();
+    assert!(left <= 2, "{left}");
 }
