@@ -14,6 +14,7 @@ mod images;
 mod kernel;
 mod needs;
 mod probe;
+mod soak;
 mod steps;
 mod test;
 mod tidy;
@@ -74,8 +75,14 @@ const WORDS: &[Word] = &[
         run: images::run,
     },
     Word {
+        name: "soak",
+        arguments: "[NEXTEST ARGUMENTS]",
+        help: "10,000 cycles of a pool, and whether anything grows",
+        run: soak::run,
+    },
+    Word {
         name: "bench",
-        arguments: "[--json] [--runs N] [ROW]...",
+        arguments: "[--json] [--plots DIR] [--runs N] [ROW]...",
         help: "measure against the budgets and against others",
         run: bench::run,
     },
@@ -119,7 +126,7 @@ fn print_help() {
     eprintln!("cargo xtask COMMAND");
     for word in WORDS {
         eprintln!(
-            "  {:<36} {}",
+            "  {:<48} {}",
             format!("{} {}", word.name, word.arguments),
             word.help
         );

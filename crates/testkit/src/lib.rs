@@ -32,3 +32,11 @@ pub use oracle::{skopeo, umoci_unpack};
 pub use processes::Processes;
 pub use proxy::StallingProxy;
 pub use registry::Registry;
+
+/// How often a test repeats something: the first number, or the second in a soak (`cargo xtask soak`).
+pub fn rounds([usual, soak]: [u64; 2]) -> u64 {
+    match std::env::var_os("SUPERMACHINE_SOAK") {
+        Some(_) => soak,
+        None => usual,
+    }
+}

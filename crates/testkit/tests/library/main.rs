@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod copies;
+mod crowds;
 mod ends;
 mod execs;
 mod files;

@@ -12,8 +12,10 @@ use std::time::Duration;
 use supermachine::{Error, Memory, PoolBuilder, PoolError, Runtime, Vm, VmConfig};
 use testkit::{Home, Processes, files, target};
 
-/// How often a VM is taken, used and given back to show that nothing grows.
-const CYCLES: u64 = 200;
+/// How often a VM is taken, used and given back to show that nothing grows: in every run of the tests, and in a soak.
+const CYCLES: [u64; 2] = [200, 10_000];
+/// What the heap may come by while it finds its size.
+const HEAP_KIB: u64 = 4096;
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(120);
@@ -46,6 +48,13 @@ fn kill(pid: Pid) {
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
     poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None).unwrap();
+}
+
+/// Of this process.
+fn resident_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.unwrap().trim_end_matches("kB").trim().parse().unwrap()
 }
 
 fn entries(dir: &str) -> u64 {
@@ -179,7 +188,9 @@ fn many_cycles_leave_no_process_thread_descriptor_or_file() {
     let pool = pool(&home).min(2).max(MAX as usize).build().unwrap();
     // As many may end as there may be, and one more.
     let vms = 2 * MAX + 2;
-    for cycle in 0..CYCLES {
+    let cycles = testkit::rounds(CYCLES);
+    let mut resident = 0;
+    for cycle in 0..cycles {
         let vm = pool.acquire().unwrap();
         assert!(vm.exec(["true"]).unwrap().success());
         vm.release();
@@ -191,13 +202,17 @@ fn many_cycles_leave_no_process_thread_descriptor_or_file() {
             entries("/proc/self/task") <= threads + vms + cpus + 2,
             "cycle {cycle}"
         );
+        if cycle == cycles / 10 {
+            resident = resident_kib();
+        }
     }
+    assert!(resident_kib() < resident + HEAP_KIB, "from {resident} KiB");
     let stats = pool.stats();
-    assert_eq!((stats.acquired, stats.failed), (CYCLES, 0));
+    assert_eq!((stats.acquired, stats.failed), (cycles, 0));
     drop(pool);
     assert_eq!(files::list(home.path()), before.1);
     // A thread that has said that it ends may hold one for a moment.
-    assert!(entries("/proc/self/fd") < before.0 + CYCLES / 10);
+    assert!(entries("/proc/self/fd") < before.0 + CYCLES[0] / 10);
     home.assert_nothing_left();
 }
 

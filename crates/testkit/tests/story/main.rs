@@ -4,6 +4,7 @@
 mod awkward;
 mod crashes;
 mod files;
+mod kills;
 mod lives;
 mod people;
 mod programs;

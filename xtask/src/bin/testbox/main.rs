@@ -2,6 +2,7 @@
 //! Whatever it prints of names, arguments and contents is escaped, one item a line.
 #![forbid(unsafe_code)]
 
+mod random;
 mod tree;
 
 use std::ffi::OsString;
@@ -43,6 +44,8 @@ fn run(words: &[&[u8]]) -> std::io::Result<ExitCode> {
             .into_bytes()])?,
         // Every entry below a directory with all its attributes.
         [b"tree", directory] => tree::print(directory, &mut std::io::stdout().lock())?,
+        // Every kind of randomness a new process has, an item a line.
+        [b"random"] => print_lines(random::all()?)?,
         [b"exit", code] => {
             return Ok(ExitCode::from(
                 std::str::from_utf8(code)
@@ -53,7 +56,7 @@ fn run(words: &[&[u8]]) -> std::io::Result<ExitCode> {
         }
         _ => {
             return Err(std::io::Error::other(
-                "usage: argv|env|whoami|cat|count|tree DIR|exit CODE",
+                "usage: argv|env|whoami|cat|count|tree DIR|random|exit CODE",
             ));
         }
     }
