@@ -1,5 +1,5 @@
-//! kill -9 while a snapshot goes on, while a VM is forked, and of a program with a pool at work; and a snapshot that is
-//! removed under somebody's hands.
+//! kill -9 while a snapshot goes on, and of a program with a pool at work; and a snapshot that is removed under
+//! somebody's hands.
 
 use crate::snapshots::{count, counter, remove_all, snapshots};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -50,30 +50,6 @@ fn whoever_is_killed_while_a_snapshot_goes_on_leaves_nothing_and_the_next_one_go
     assert_eq!(going_on(&home).output().ok(), "2\n");
     assert_eq!(home.run(["ps", "-a", "-q"]).ok(), "");
     home.run(["snapshot", "verify", "s1"]).ok();
-}
-
-#[test]
-fn whoever_is_killed_while_a_vm_is_forked_leaves_whole_copies_or_none() {
-    let home = Home::new();
-    for (round, milliseconds) in (0..=60).step_by(6).enumerate() {
-        counter(&home, "v1");
-        let fork = home.cli(["fork", "v1", "-n", "3"]).start();
-        fork.ends_within(Duration::from_millis(milliseconds));
-        if round % 2 == 0 {
-            fork.signal(Signal::KILL);
-            fork.finish();
-            assert_eq!(count(&home, "v1"), 1);
-            // Those that were told to go on have supervisors of their own; nobody else is there.
-            let running = home.run(["ps", "-q"]);
-            for name in running.ok().lines() {
-                home.run(["exec", name, "true"]).ok();
-            }
-        } else {
-            kill_vmms();
-            fork.finish();
-        }
-        remove_all(&home);
-    }
 }
 
 #[test]
