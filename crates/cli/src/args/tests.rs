@@ -107,7 +107,7 @@ fn words_to_come_are_refused_as_such() {
     hint: see supermachine --help
     ");
     insta::assert_snapshot!(refused("snapshot push web"), @"
-    supermachine: snapshot: push is not built yet
+    supermachine: snapshot: missing REFERENCE
     hint: see supermachine snapshot --help
     ");
     insta::assert_snapshot!(refused("snapshot"), @"
