@@ -17,6 +17,7 @@
 //! holds back stdout alone.
 
 use crate::files::FileRequest;
+use crate::mounts::Extras;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -139,6 +140,8 @@ pub struct Machine {
     /// Keep the machine for inspection when the workload cannot be started or something of ours fails; otherwise it
     /// powers off when the host has heard why.
     pub keep_on_failure: bool,
+    /// What the machine has besides its image.
+    pub extras: Extras,
     /// Memory the workload may use in bytes (`memory.max` of its cgroup), or `None` for all there is.
     pub memory_limit: Option<u64>,
     /// The host's wall clock at the moment of sending: nanoseconds since 1970.

@@ -12,6 +12,7 @@ pub use log::LogLimits;
 use crate::bytes::ByteString;
 use crate::error::ConfigError;
 use crate::signals::Signal;
+use crate::storage::Storage;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -51,6 +52,7 @@ pub struct VmConfig {
     pub(crate) health: HealthWish,
     #[serde(default)]
     pub(crate) log: LogLimits,
+    pub(crate) storage: Storage,
 }
 
 /// How a machine comes up.
@@ -202,6 +204,7 @@ impl VmConfig {
             restart: RestartPolicy::No,
             health: HealthWish::UNCHANGED,
             log: LogLimits::DEFAULT,
+            storage: Storage::new(),
         }
     }
 

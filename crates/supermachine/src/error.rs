@@ -10,6 +10,7 @@ pub use crate::record::RecordError;
 pub use crate::saved::{ArchiveError, SavedError};
 pub use crate::scratch::ScratchError;
 pub use crate::session::SessionError;
+pub use crate::storage::StorageError;
 pub use crate::supervisor::ClientError;
 pub use crate::vmm::VmmError;
 
@@ -69,6 +70,9 @@ pub enum Error {
     /// Files of a VM.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// Mounts, volumes and secrets.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// A pool that cannot be, or had no VM in time.
     #[error(transparent)]
     Pool(#[from] PoolError),
@@ -288,6 +292,7 @@ impl Error {
             Self::ImageNeeded { pull, .. } => {
                 return Some(format!("`supermachine pull {pull}` brings it"));
             }
+            Self::Storage(error) => return error.hint(),
             Self::Pool(error) => return error.hint().map(str::to_owned),
             Self::Detached { hint, .. } => return hint.clone(),
             Self::Shared(error) => return error.hint(),

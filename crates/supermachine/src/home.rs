@@ -74,7 +74,14 @@ impl Home {
         let home = Self { dir };
         home.check_owner()?;
         home.check_format()?;
-        for room in ["vms", "kernels", "scratch", "templates", "snapshots"] {
+        for room in [
+            "vms",
+            "kernels",
+            "scratch",
+            "templates",
+            "snapshots",
+            "volumes",
+        ] {
             make_private(&home.dir.join(room))?;
         }
         Ok(home)
@@ -147,6 +154,10 @@ impl Home {
 
     pub(crate) fn scratch(&self) -> PathBuf {
         self.dir.join("scratch")
+    }
+
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.dir.join("volumes")
     }
 
     pub(crate) fn templates(&self) -> Shelf {

@@ -61,6 +61,7 @@ mod session;
 mod setup;
 mod signals;
 mod snapshots;
+mod storage;
 mod supervisor;
 mod template;
 mod time;
@@ -98,6 +99,9 @@ pub use session::{OutputReader, StdinWriter};
 pub use setup::SetupReport;
 pub use signals::{ParseSignalError, Signal};
 pub use snapshots::{Snapshot, SnapshotInfo};
+pub use storage::{
+    Access, DEFAULT_VOLUME_SIZE, SecretSource, StorageError, VolumeInfo, VolumeOptions,
+};
 pub use template::{Notice, SavedUsage};
 pub use time::rfc3339;
 pub use vm::{Timings, Vm};

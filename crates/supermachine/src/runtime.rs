@@ -13,6 +13,7 @@ use crate::names;
 use crate::record::{Registry, State, VmDetails, VmStatus, VmSummary};
 use crate::setup::{self, SetupReport};
 use crate::snapshots::{self, Snapshot, SnapshotInfo};
+use crate::storage::{VolumeInfo, Volumes};
 use crate::supervisor::{
     self, BootImage, Client, ClientError, Estate, Launch, Plan, Source, Tenure,
 };
@@ -285,6 +286,26 @@ impl Runtime {
         let stored = self.store()?.get(&id)?;
         let stored = stored.ok_or_else(|| Error::ImageGone(reference.to_owned()))?;
         Ok(self.image(stored, reference).to_boot())
+    }
+
+    /// Makes a volume, of 10 GiB unless a size is given. One that is there already is fine, unless it has another size.
+    pub fn create_volume(&self, name: &str, size: Option<u64>) -> Result<(), Error> {
+        Ok(Volumes::new(self.state()).create(name, size)?)
+    }
+
+    /// Every volume, by name.
+    pub fn volumes(&self) -> Result<Vec<VolumeInfo>, Error> {
+        Volumes::new(self.state()).list()
+    }
+
+    /// What is known of a volume.
+    pub fn volume(&self, name: &str) -> Result<VolumeInfo, Error> {
+        Volumes::new(self.state()).info(name)
+    }
+
+    /// Removes a volume that no VM has, running or not, with everything in it.
+    pub fn remove_volume(&self, name: &str) -> Result<(), Error> {
+        Volumes::new(self.state()).remove(name)
     }
 
     /// Every snapshot, oldest first.

@@ -343,8 +343,11 @@ impl Vm {
     /// Whether nobody has to wait any more. A record that was removed bothers nobody while the process around the VM,
     /// which has its end already, is torn down: 10-30 ms. One that is kept can be removed right after this.
     fn is_done(&self, status: &Status) -> bool {
+        // A volume is free for the next VM when the last descriptor of this one is closed.
+        let has_volumes = self.record.config.storage.has_volumes();
         match self.record.config.retention {
             Retention::Keep => status.gone,
+            Retention::Remove if has_volumes => status.gone,
             Retention::Remove => status.settled,
         }
     }

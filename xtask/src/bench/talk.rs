@@ -28,6 +28,7 @@ pub fn prepare(stream: UnixStream) -> Result<()> {
         shm_size: 64 << 20,
         ipv6: false,
         keep_on_failure: false,
+        extras: proto::mounts::Extras::default(),
         memory_limit: None,
         wall_clock_ns: SystemTime::UNIX_EPOCH.elapsed()?.as_nanos() as u64,
         entropy,

@@ -6,6 +6,7 @@ mod life;
 mod refusal;
 mod run;
 mod snapshot;
+mod storage;
 mod unbuilt;
 mod vm;
 mod warm;
@@ -19,6 +20,7 @@ pub use snapshot::{
     Fork, Snapshot, SnapshotCommand, SnapshotExport, SnapshotImport, SnapshotLs, SnapshotPull,
     SnapshotPush,
 };
+pub use storage::{Storage, Volume, VolumeCommand, VolumeLs, VolumePrune};
 pub use vm::{Exec, Kill, Logs, Ps, Rm, Stop, Wait};
 pub use warm::Warm;
 
@@ -93,6 +95,8 @@ pub enum Command {
     Images(Images),
     /// Remove images from the store
     Rmi(Rmi),
+    /// Make, show and remove volumes
+    Volume(Volume),
     /// Remove what no image and no VM needs
     Prune(Prune),
     /// Show what takes up space

@@ -66,6 +66,9 @@ pub struct Run {
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub disk_size: Option<String>,
 
+    #[command(flatten)]
+    pub storage: super::Storage,
+
     /// Network of the VM: none
     #[arg(long, value_name = "MODE", alias = "net")]
     pub network: Option<String>,
@@ -107,6 +110,7 @@ pub struct Run {
         conflicts_with_all = [
             "entrypoint", "memory", "cpus", "disk_size", "platform", "timeout", "cold_boot", "keep_on_failure",
             "restart", "stop_signal", "stop_timeout", "cidfile",
+            "volume", "mount", "tmpfs", "read_only", "shm_size", "secret", "sysctl", "add_host", "dns", "dns_search", "dns_option",
         ]
     )]
     pub snapshot: Option<String>,

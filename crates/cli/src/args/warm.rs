@@ -102,6 +102,7 @@ impl Warm {
     /// The `run` that starts the workload.
     pub fn into_run(self) -> Run {
         Run {
+            storage: super::Storage::default(),
             interactive: false,
             detach: false,
             rm: true,

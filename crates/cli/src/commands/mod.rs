@@ -26,6 +26,7 @@ mod stop;
 mod supervise;
 mod transfer;
 mod version;
+mod volume;
 mod wait;
 mod warm;
 
@@ -64,6 +65,7 @@ pub fn carry_out(command: Command) -> anyhow::Result<u8> {
         Command::Pull(args) => pull::carry_out(&args),
         Command::Images(args) => images::carry_out(&args),
         Command::Rmi(args) => rmi::carry_out(&args),
+        Command::Volume(args) => volume::carry_out(&args),
         Command::Prune(args) => prune::carry_out(&args),
         Command::Df(args) => df::carry_out(&args),
         Command::Setup(args) => setup::carry_out(&args),

@@ -8,6 +8,7 @@ use super::{Agent, Machine, Workload};
 use crate::failure::{Context, failure};
 use crate::files;
 use crate::init::{HARD_FILES, SOFT_FILES};
+use crate::machine::put_secrets;
 use crate::process::Plan;
 use crate::reaper::Order;
 use crate::sys::epoll::Interest;
@@ -102,7 +103,12 @@ impl Agent {
         self.main = Some(id);
         let unknown = Machine::Failed(String::new());
         if let Machine::Template(prepared) = std::mem::replace(&mut self.machine, unknown) {
-            match prepared.set_up(machine, &self.cgroup) {
+            let users = &mut self.users;
+            let set_up = prepared.set_up(machine, &self.cgroup).and_then(|live| {
+                put_secrets(&machine.extras, users)?;
+                Ok(live)
+            });
+            match set_up {
                 Ok(live) => self.machine = Machine::Up(live),
                 Err(failure) => {
                     self.machine = Machine::Failed(not_set_up(&failure));

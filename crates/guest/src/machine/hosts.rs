@@ -136,6 +136,7 @@ mod tests {
             shm_size: 0,
             ipv6: false,
             keep_on_failure: false,
+            extras: proto::mounts::Extras::default(),
             memory_limit: None,
             wall_clock_ns: 0,
             entropy: Vec::new(),

@@ -4,21 +4,25 @@
 mod boot_id;
 mod disk;
 mod etc;
+mod extras;
 mod hosts;
 mod identity;
 mod root;
 
+pub use extras::put_secrets;
 pub use root::Root;
 
 use crate::failure::Context;
 use crate::init::{Cgroup, mounts::SHM_SIZE, sysctl::Ipv6};
-use crate::sys::mount::{Restrictions, remount};
+use crate::sys::mount::{Restrictions, make_read_only, remount};
 use disk::Disks;
 use identity::Identity;
+use proto::mounts::Access;
 use proto::session::{self, Failure, FailureKind, Machine};
 use root::MountHandles;
 use std::ffi::CString;
 use std::io;
+use std::os::fd::OwnedFd;
 
 /// What was opened before the template point, so that it costs nothing after it.
 #[derive(Debug)]
@@ -57,7 +61,10 @@ impl Prepared {
         etc::write(machine)?;
         self.mounts.move_into_root()?;
         size_shm(machine.shm_size)?;
+        let volumes = extras::apply(&machine.extras, &self.disks)?;
         Ok(Live {
+            access: machine.extras.root,
+            volumes,
             root,
             identity: self.identity,
         })
@@ -67,6 +74,10 @@ impl Prepared {
 /// A machine that has been set up.
 #[derive(Debug)]
 pub struct Live {
+    /// What the workload may do with the root.
+    access: Access,
+    /// Those that are written to, wherever they are mounted.
+    volumes: Vec<OwnedFd>,
     root: Root,
     identity: Identity,
 }
@@ -74,12 +85,25 @@ pub struct Live {
 impl Live {
     /// Makes it another machine.
     pub fn take_on(&mut self, identity: &session::Identity) -> Result<(), Failure> {
-        self.identity.change(identity)
+        if self.access == Access::ReadWrite {
+            return self.identity.change(identity);
+        }
+        // The name is in files of the root, and no process of the workload runs now.
+        let make = |access| {
+            extras::make_root(access).failing(FailureKind::Mount, || {
+                "change what may be done with /".into()
+            })
+        };
+        make(Access::ReadWrite)?;
+        let changed = self.identity.change(identity);
+        make(Access::ReadOnly)?;
+        changed
     }
 
-    /// Leaves the writable layer clean on its disk.
+    /// Leaves the writable layer and the volumes clean on their disks.
     pub fn close(&self) -> io::Result<()> {
-        self.root.close()
+        let volumes = self.volumes.iter().map(make_read_only);
+        volumes.fold(self.root.close(), io::Result::and)
     }
 }
 

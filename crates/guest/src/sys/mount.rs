@@ -17,10 +17,21 @@ impl Restrictions {
     pub const READ_ONLY: Self = Self(libc::MS_RDONLY);
     /// No device nodes, no set-user-id.
     pub const NO_PRIVILEGE: Self = Self(libc::MS_NOSUID | libc::MS_NODEV);
+    /// No programs.
+    pub const NO_EXEC: Self = Self(libc::MS_NOEXEC);
+    /// No set-user-id.
+    pub const NO_SUID: Self = Self(libc::MS_NOSUID);
+    /// No device nodes.
+    pub const NO_DEV: Self = Self(libc::MS_NODEV);
     /// No device nodes, no set-user-id, no programs.
     pub const DATA_ONLY: Self = Self(libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC);
     /// No set-user-id, no programs: for file systems made of device nodes.
     pub const DEVICES_ONLY: Self = Self(libc::MS_NOSUID | libc::MS_NOEXEC);
+
+    /// These and those.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// Mounts `source` of type `kind` on `target`.
@@ -42,6 +53,11 @@ pub fn mount(
         )
     })
     .map(drop)
+}
+
+/// Changes what the mount on `target` will do; other mounts of the same file system do as before.
+pub fn restrict(target: &CStr, restrictions: Restrictions) -> io::Result<()> {
+    remount(target, Restrictions(restrictions.0 | libc::MS_BIND), c"")
 }
 
 /// Changes the options of what is mounted on `target`.

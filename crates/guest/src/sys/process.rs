@@ -55,6 +55,17 @@ pub fn fork_worker(cgroup: &impl AsFd) -> io::Result<Fork> {
     })
 }
 
+/// Forks a process that shares nothing with its parent.
+pub fn fork_alone() -> io::Result<Fork> {
+    clone(&base())
+}
+
+/// Makes a directory the working directory.
+pub fn enter(directory: &impl AsFd) -> io::Result<()> {
+    // SAFETY: a descriptor.
+    check(unsafe { libc::fchdir(raw(directory)) }).map(drop)
+}
+
 /// Makes a forked process one of its own: a session, these standard streams, and no other descriptor of its parent's.
 pub fn become_worker(stdio: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     // SAFETY: changes this process's session only.

@@ -94,6 +94,9 @@ impl PoolBuilder {
         if config.name.is_some() {
             return Err(PoolError::Config("have one name").into());
         }
+        if config.storage.has_volumes() {
+            return Err(PoolError::Config("share a volume").into());
+        }
         if config.retention == Retention::Keep {
             return Err(PoolError::Config("be kept when they have ended").into());
         }

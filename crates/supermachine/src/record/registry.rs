@@ -158,6 +158,19 @@ impl Registry {
         Ok(summaries)
     }
 
+    /// The names of the VMs that have a volume, running or not.
+    pub(crate) fn users_of_volume(&self, volume: &str) -> Result<Vec<String>, RecordError> {
+        self.sweep()?;
+        let has = |record: &Record| {
+            let mut volumes = record.config.storage.volumes();
+            volumes.any(|(name, _)| name == volume)
+        };
+        let records = self.readable()?.into_iter().map(|(record, _)| record);
+        let mut names: Vec<_> = records.filter(has).map(|record| record.name).collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// The record of a name, an id or the unambiguous start of an id.
     pub(crate) fn find(&self, name: &str) -> Result<(Record, PathBuf), RecordError> {
         let not_found = || RecordError::NotFound(name.to_owned());

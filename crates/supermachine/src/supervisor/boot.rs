@@ -152,7 +152,9 @@ impl Launch<'_> {
 
     /// A VMM with the image's disks. What does not depend on it is done while its process comes up.
     fn prepare(&self, entry: &Entry, deadline: Deadline) -> Result<Starting<'_>, Error> {
-        Starting::spawn(self, entry, deadline)?.with_own_disk()
+        Starting::spawn(self, entry, deadline)?
+            .with_own_disk()?
+            .with_volumes()
     }
 
     fn by_template(&self, entry: &Entry, deadline: Deadline) -> Result<Running, Error> {

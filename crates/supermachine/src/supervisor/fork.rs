@@ -2,7 +2,7 @@
 
 use super::clients::Connection;
 use super::hold::{Access, Held};
-use super::snapshot::Subject;
+use super::snapshot::{Copied, Subject, can_be_copied};
 use crate::error::Error;
 use crate::packet::{self, PacketError};
 use crate::scratch::layers;
@@ -27,6 +27,7 @@ pub(super) fn fork(
     count: u32,
     client: &Connection,
 ) -> Result<(), Error> {
+    can_be_copied(subject, Copied::InMemory)?;
     let vms = subject.provenance.home.vms();
     layers::merge_many(&subject.dir)?;
     let (copies, disk) = {

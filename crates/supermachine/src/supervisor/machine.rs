@@ -3,6 +3,7 @@
 use crate::config::{OnFailure, VmConfig};
 use crate::error::ConfigError;
 use crate::home::random;
+use crate::storage::{self, StorageError};
 use crate::time::unix_nanos;
 use proto::session::{Identity, Machine, Upper};
 use std::time::SystemTime;
@@ -13,19 +14,25 @@ const SHM_SIZE: u64 = 64 << 20;
 /// The kernel's limit for a host name.
 const MAX_HOSTNAME: usize = 64;
 
-pub(super) fn describe(config: &VmConfig, hostname: &str) -> Machine {
-    Machine {
+pub(super) fn describe(
+    config: &VmConfig,
+    hostname: &str,
+    user: &[u8],
+) -> Result<Machine, StorageError> {
+    let storage = &config.storage;
+    Ok(Machine {
         hostname: hostname.as_bytes().to_vec(),
         upper: Upper::Disk,
-        resolv_conf: None,
-        hosts: Vec::new(),
-        shm_size: SHM_SIZE,
+        resolv_conf: storage::resolv_conf(&storage.dns, &[]),
+        hosts: storage::hosts(storage),
+        shm_size: storage.shm_size.unwrap_or(SHM_SIZE),
         ipv6: false,
         keep_on_failure: config.on_failure == OnFailure::Keep,
+        extras: storage::extras(storage, user)?,
         memory_limit: Some(config.memory.bytes()),
         wall_clock_ns: 0,
         entropy: Vec::new(),
-    }
+    })
 }
 
 /// Puts the clock and fresh randomness in, as late as possible.
@@ -83,7 +90,7 @@ mod tests {
 
     #[test]
     fn every_start_gets_its_own_randomness_and_the_current_time() {
-        let mut machine = describe(&VmConfig::new(), "h");
+        let mut machine = describe(&VmConfig::new(), "h", b"").unwrap();
         stamp(&mut machine);
         let (entropy, before) = (machine.entropy.clone(), machine.wall_clock_ns);
         stamp(&mut machine);

@@ -9,6 +9,7 @@ use crate::home::random_hex;
 use crate::names;
 use crate::record::Record;
 use crate::session::Answer;
+use crate::storage;
 use crate::workload::{self, Defaults, ImageDefaults, Wishes};
 use image::root::RootImage;
 use proto::session::{Identity, Machine, Process, Request, RequestBody, Start};
@@ -106,7 +107,8 @@ impl Plan {
             .transpose()?;
         let argv = argv.unwrap_or_default();
         let init = config.init && !workload::wants_pid_1(&argv);
-        let first = First::new(machine::describe(config, &hostname), process, init);
+        let machine = machine::describe(config, &hostname, &defaults.user.0)?;
+        let first = First::new(machine, process, init);
         let mut record = Record::new(
             config,
             (&image.reference, &image.digest),
@@ -220,6 +222,7 @@ fn identify(config: &VmConfig, id: &str) -> Result<String, Error> {
     if config.cpus == 0 {
         return Err(ConfigError::Cpus(config.cpus).into());
     }
+    storage::check(&config.storage)?;
     let hostname = match &config.hostname {
         Some(hostname) => machine::check_hostname(hostname)?.to_owned(),
         None => id[..12].to_owned(),

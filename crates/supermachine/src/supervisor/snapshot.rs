@@ -8,6 +8,7 @@ use crate::saved::{
     self, Content, MEMORY_FILE, Origin, STATE_FILE, SavedError, Staging, by_digest,
 };
 use crate::scratch::layers;
+use crate::storage::StorageError;
 use ::snapshot::Digest;
 use ::snapshot::manifest::{Disk, Image, Kind};
 use proto::control::{Contents, DiskMode};
@@ -30,8 +31,30 @@ pub(super) struct Subject {
     pub(super) disk_mode: DiskMode,
 }
 
+/// Where a copy goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// Into files, which others may read later.
+    ToFiles,
+    /// Into another process of the same person.
+    InMemory,
+}
+
+/// A volume has one writer, and is not of the moment of the copy. Secrets are not to be in files.
+pub(super) fn can_be_copied(subject: &Subject, how: Copied) -> Result<(), StorageError> {
+    let storage = &subject.facts.config.storage;
+    if storage.has_volumes() {
+        return Err(StorageError::NoCopy("volumes"));
+    }
+    if how == Copied::ToFiles && !storage.secrets.is_empty() {
+        return Err(StorageError::NoCopy("secrets"));
+    }
+    Ok(())
+}
+
 /// Writes a VM down under a name. The VM goes on, whatever fails, and nothing half-made is left.
 pub(super) fn create(access: &Access, subject: &Subject, name: &str) -> Result<(), Error> {
+    can_be_copied(subject, Copied::ToFiles)?;
     let home = &subject.provenance.home;
     let shelf = home.snapshots();
     let taken = || SavedError::NameTaken(name.to_owned());

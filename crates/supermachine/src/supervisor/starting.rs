@@ -11,6 +11,7 @@ use crate::saved::WorkingSet;
 use crate::scratch;
 use crate::scratch::layers::{self, DiskFiles};
 use crate::session::{Session, SessionError, TimedOut};
+use crate::storage::{Volume, Volumes};
 use crate::template::Template;
 use crate::vm::Timings;
 use crate::vmm::{SavedFiles, VmmError, VmmProcess};
@@ -122,6 +123,18 @@ impl<'a> Starting<'a> {
             way: Way::Boot,
             unlisted: None,
         })
+    }
+
+    /// With the volumes of the configuration, in the slots for data.
+    pub(super) fn with_volumes(mut self) -> Result<Self, Error> {
+        let record = &self.launch.plan.record;
+        let volumes = Volumes::new(self.launch.home);
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        for (slot, (volume, options)) in (disk::DATA..).zip(record.config.storage.volumes()) {
+            let Volume { disk, len } = volumes.attach(volume, options.access, &name)?;
+            self.vmm.set_disk(slot, DiskMode::Durable, &[(disk, len)])?;
+        }
+        Ok(self)
     }
 
     /// With the disk of its last life, or one nothing was written to.

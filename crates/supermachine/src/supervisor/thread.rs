@@ -352,7 +352,9 @@ impl Supervisor {
             }
             // What the workload wrote is on its way to a disk that somebody wants to see again.
             Order::Close => {
-                !(self.exit.is_some() && self.entry.record.config.retention == Retention::Keep)
+                let config = &self.entry.record.config;
+                let kept = config.retention == Retention::Keep || config.storage.has_volumes();
+                !(self.exit.is_some() && kept)
             }
         }
     }

@@ -13,6 +13,7 @@ mod run;
 mod snapshots;
 mod sources;
 mod standard_kernel;
+mod storage;
 mod streams;
 mod templates;
 mod transfers;

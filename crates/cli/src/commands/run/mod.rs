@@ -4,6 +4,7 @@ mod cidfile;
 pub mod life;
 pub mod plan;
 mod resume;
+mod storage;
 
 pub use cidfile::CidFile;
 pub use plan::Plan;

@@ -4,6 +4,7 @@ use super::life;
 use crate::args::{self, Refusal};
 use crate::commands::image::Wanted;
 use crate::commands::process::refuse;
+use crate::commands::run::storage;
 use crate::environment::Change;
 use crate::{durations, environment, sizes};
 use anyhow::Context;
@@ -51,6 +52,7 @@ impl Plan {
         refuse_conflicts(&args, &config)?;
         let config = command_of(config, &args, command);
         let config = size_of(config, &args)?;
+        let config = storage::apply(config, &args.storage)?;
         let config = streams_of(config, &args, mode);
         let config = process_of(config, args)?;
         Ok(Self {
