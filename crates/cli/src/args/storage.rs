@@ -27,8 +27,8 @@ pub struct Storage {
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub shm_size: Option<String>,
 
-    /// A file under /run/secrets, read when the VM starts and kept nowhere
-    #[arg(long, value_name = "NAME=file:PATH|env:VARIABLE")]
+    /// A file under /run/secrets, from file:PATH or env:VARIABLE; kept nowhere
+    #[arg(long, value_name = "NAME=SOURCE")]
     pub secret: Vec<String>,
 
     /// Set a kernel parameter of the VM
