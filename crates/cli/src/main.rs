@@ -8,6 +8,7 @@
 
 mod args;
 mod commands;
+mod detach_keys;
 mod durations;
 mod environment;
 mod exit_code;
@@ -16,6 +17,7 @@ mod output;
 mod signals;
 mod sizes;
 mod streams;
+mod terminal;
 
 use args::Parsed;
 use output::{failure, stdout};

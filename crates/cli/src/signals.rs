@@ -3,7 +3,7 @@
 //! What a signal means depends on how far we are: during a pull it cancels the pull, during the start of a VM
 //! it takes effect when that is over, and then it is the workload's. A second one does not wait for manners.
 
-use crate::exit_code;
+use crate::{exit_code, terminal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -213,7 +213,10 @@ fn receive(shared: &Shared, number: i32) {
         Phase::Cancel(cancel) if is_first && is_ending => cancel.cancel(),
         Phase::Remember if is_first => {}
         // What half-exists now ends with this process and is swept by the next one.
-        _ if is_ending => std::process::exit(exit_code::of_signal(number).into()),
+        _ if is_ending => {
+            terminal::restore();
+            std::process::exit(exit_code::of_signal(number).into());
+        }
         _ => {}
     }
 }

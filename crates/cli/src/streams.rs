@@ -68,7 +68,7 @@ fn join(thread: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
 }
 
 /// A descriptor without a buffer or a lock between us and the kernel.
-fn own(stream: BorrowedFd<'_>) -> anyhow::Result<File> {
+pub fn own(stream: BorrowedFd<'_>) -> anyhow::Result<File> {
     let owned = stream
         .try_clone_to_owned()
         .context("cannot duplicate a standard stream")?;
@@ -76,28 +76,37 @@ fn own(stream: BorrowedFd<'_>) -> anyhow::Result<File> {
 }
 
 fn carry_output(
-    mut reader: impl Read,
+    reader: impl Read,
     file: &File,
     name: &str,
     process: &dyn Recipient,
 ) -> anyhow::Result<()> {
+    // The reader is dropped by now, which lets the process run into its end instead of a full window.
+    let Err(error) = copy_output(reader, file) else {
+        return Ok(());
+    };
+    process.end(Signal::try_from(SIGPIPE)?);
+    Err(refused(error, name))
+}
+
+/// Copies until the end of the stream, or until nobody takes it anymore.
+pub fn copy_output(mut reader: impl Read, file: &File) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         // A broken connection is an error of the wait, which can say why.
         let Ok(count @ 1..) = reader.read(&mut buffer) else {
             return Ok(());
         };
-        let Err(error) = write_all(file, &buffer[..count]) else {
-            continue;
-        };
-        // Dropping the reader lets the process run into its end instead of a full window.
-        drop(reader);
-        process.end(Signal::try_from(SIGPIPE)?);
-        return if is_gone(&error) {
-            Err(Gone.into())
-        } else {
-            Err(anyhow::Error::new(error).context(format!("cannot write to {name}")))
-        };
+        write_all(file, &buffer[..count])?;
+    }
+}
+
+/// What it means that a stream of ours does not take output.
+pub fn refused(error: io::Error, name: &str) -> anyhow::Error {
+    if is_gone(&error) {
+        Gone.into()
+    } else {
+        anyhow::Error::new(error).context(format!("cannot write to {name}"))
     }
 }
 
@@ -140,23 +149,30 @@ pub fn carry_input(writer: StdinWriter) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn copy_input(mut file: &File, mut writer: impl Write) {
+fn copy_input(file: &File, mut writer: impl Write) {
     let mut buffer = vec![0; BUFFER];
     loop {
-        let count = match file.read(&mut buffer) {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                match wait_for(file.as_fd(), PollFlags::IN) {
-                    Ok(()) => continue,
-                    Err(_) => return,
-                }
-            }
-            // A terminal that is gone, or a directory: there is nothing to read.
-            Err(error) => return tracing::debug!(%error, "standard input cannot be read"),
-        };
+        let count = read_input(file, &mut buffer);
         if count == 0 || writer.write_all(&buffer[..count]).is_err() {
             return;
+        }
+    }
+}
+
+/// Waits for input and reads it; 0 at its end.
+pub fn read_input(mut file: &File, buffer: &mut [u8]) -> usize {
+    loop {
+        match file.read(buffer) {
+            Ok(count) => return count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock
+                    && wait_for(file.as_fd(), PollFlags::IN).is_ok() => {}
+            // A terminal that is gone, or a directory: there is nothing to read.
+            Err(error) => {
+                tracing::debug!(%error, "standard input cannot be read");
+                return 0;
+            }
         }
     }
 }

@@ -203,6 +203,9 @@ pub enum Control {
         /// How many bytes.
         bytes: u32,
     },
+    /// On the session of a [`RequestBody::Exec`]: the process goes on without a host, and what it writes goes nowhere.
+    /// The session ends.
+    Release,
 }
 
 /// The guest's two streams towards the host.

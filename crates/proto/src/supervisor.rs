@@ -59,6 +59,10 @@ pub enum RequestBody {
         /// How many.
         count: u32,
     },
+    /// The streams of the workload. The answer carries a stream on which the supervisor speaks as an agent does of a
+    /// process that runs already ([`crate::session`]): output from now on, how it all ended as the last frame. Several
+    /// may be attached; the workload's output waits for the slowest. An end of standard input is not passed on.
+    Attach,
 }
 
 /// Supervisor to client.

@@ -13,6 +13,7 @@ use crate::bytes::ByteString;
 use crate::error::ConfigError;
 use crate::signals::Signal;
 use crate::storage::Storage;
+use proto::session::WindowSize;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -40,6 +41,8 @@ pub struct VmConfig {
     pub(crate) timeout: Option<Duration>,
     pub(crate) start_deadline: Duration,
     pub(crate) retention: Retention,
+    #[serde(default)]
+    pub(crate) tty: Option<WindowSize>,
     #[serde(default)]
     pub(crate) boot: BootMode,
     #[serde(default)]
@@ -198,6 +201,7 @@ impl VmConfig {
             timeout: None,
             start_deadline: Duration::from_secs(60),
             retention: Retention::Remove,
+            tty: None,
             boot: BootMode::Template,
             on_failure: OnFailure::End,
             labels: BTreeMap::new(),
@@ -299,6 +303,12 @@ impl VmConfig {
     /// Standard input of the main process.
     pub const fn stdin(mut self, stdin: MainStdin) -> Self {
         self.stdin = stdin;
+        self
+    }
+
+    /// Runs the main process in a terminal of this size instead of at the end of pipes.
+    pub const fn tty(mut self, size: WindowSize) -> Self {
+        self.tty = Some(size);
         self
     }
 

@@ -10,7 +10,8 @@
 //!  | gives the VM to the caller               |  stays until the VM has ended
 //! ```
 
-use crate::config::{MainOutput, MainStdin, VmConfig};
+use crate::attachment::Attachment;
+use crate::config::{MainOutput, VmConfig};
 use crate::deadline::Deadline;
 use crate::error::{Error, describe};
 use crate::forks::{self, Fork};
@@ -97,13 +98,30 @@ enum Report {
 
 /// Starts a VM under a supervisor of its own and returns when its workload runs, with every error a start in
 /// this process would give. Dropping the handle leaves the VM alone. The main process has no streams but the
-/// log.
+/// log; [`Vm::attach`] connects to them.
 pub fn start(image: &Image, config: &VmConfig, launcher: &Launcher) -> Result<Vm, Error> {
     let what = What::Image {
         reference: image.reference().to_owned(),
         digest: image.digest(),
     };
     assign(image.runtime(), what, config, launcher, &[])
+}
+
+/// As [`start`], with somebody in front of the workload from its first byte on. When the attachment goes, the VM stays.
+pub fn start_attached(
+    image: &Image,
+    config: &VmConfig,
+    launcher: &Launcher,
+) -> Result<(Vm, Attachment), Error> {
+    let what = What::Image {
+        reference: image.reference().to_owned(),
+        digest: image.digest(),
+    };
+    let (ours, theirs) =
+        packet::pair(SocketType::STREAM).map_err(|errno| failed(launcher, errno.into()))?;
+    let attachment = Attachment::new(ours, config)?;
+    let vm = assign(image.runtime(), what, config, launcher, &[theirs.as_fd()])?;
+    Ok((vm, attachment))
 }
 
 /// As [`start`], of a VM that goes on where a snapshot was made.
@@ -165,10 +183,7 @@ fn assign(
             .transpose()
             .map_err(|source| failed(launcher, source))?,
         what,
-        config: config
-            .clone()
-            .stdin(MainStdin::Null)
-            .output(MainOutput::LogOnly),
+        config: config.clone().output(MainOutput::LogOnly),
     };
     match launch(launcher, &assignment, descriptors).map_err(|source| failed(launcher, source))? {
         Report::Started { id } => runtime.open_vm(&id),
@@ -328,7 +343,7 @@ fn receive_descriptors() -> io::Result<Vec<OwnedFd>> {
     }
 }
 
-fn begin(assignment: Assignment, fds: Vec<OwnedFd>) -> Result<(Runtime, Vm), Error> {
+fn begin(assignment: Assignment, mut fds: Vec<OwnedFd>) -> Result<(Runtime, Vm), Error> {
     let mut builder = Runtime::builder()
         .home(&assignment.home)
         .tenure(Tenure::Process);
@@ -341,9 +356,8 @@ fn begin(assignment: Assignment, fds: Vec<OwnedFd>) -> Result<(Runtime, Vm), Err
             let id: ImageRef = digest.parse()?;
             let stored = runtime.store()?.get(&id)?;
             let stored = stored.ok_or_else(|| Error::ImageGone(reference.clone()))?;
-            runtime
-                .image(stored, &reference)
-                .start(&assignment.config)?
+            let image = runtime.image(stored, &reference);
+            image.start_attached(&assignment.config, fds.pop())?
         }
         What::Snapshot { name } => runtime.snapshot(&name)?.start(&assignment.config)?,
         What::Again { id } => runtime.start_again(&id)?,

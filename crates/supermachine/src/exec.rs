@@ -10,7 +10,7 @@ use crate::session::{
 use crate::signals::Signal;
 use crate::vm::Vm;
 use crate::workload::Wishes;
-use proto::session::{Exit, ExitStatus, OutputStream, Request, RequestBody};
+use proto::session::{Exit, ExitStatus, OutputStream, Request, RequestBody, WindowSize};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +116,13 @@ impl<'vm> ExecBuilder<'vm> {
         self
     }
 
+    /// Runs it in a terminal of this size instead of at the end of pipes: everything it writes comes as standard output,
+    /// with the terminal's line ends, and the end of its input is typed (Ctrl-D).
+    pub const fn tty(mut self, size: WindowSize) -> Self {
+        self.wishes.tty = Some(size);
+        self
+    }
+
     /// The guest kills the process and its group after this long; [`Exit::timed_out`] says so.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.wishes.timeout = Some(timeout);
@@ -158,6 +165,7 @@ impl<'vm> ExecBuilder<'vm> {
     pub fn spawn(self) -> Result<Child, Error> {
         let streaming = self.stdin == ExecStdin::Stream;
         let reach = self.vm.reach().clone();
+        let has_terminal = self.wishes.tty.is_some();
         let session = Arc::new(self.open()?.with_wake().map_err(SessionError::Socket)?);
         Ok(Child {
             stdin: streaming.then(|| StdinWriter::new(Arc::clone(&session))),
@@ -171,6 +179,7 @@ impl<'vm> ExecBuilder<'vm> {
             )),
             session,
             reach,
+            has_terminal,
         })
     }
 
@@ -199,6 +208,7 @@ pub struct Child {
     pub stderr: Option<OutputReader>,
     session: Arc<Session>,
     reach: Reach,
+    has_terminal: bool,
 }
 
 impl Child {
@@ -255,5 +265,24 @@ impl Child {
     /// Kills the process group.
     pub fn kill(&self) {
         self.signal(Signal::KILL);
+    }
+
+    /// Changes the size of its terminal; only with [`ExecBuilder::tty`].
+    pub fn resize(&self, size: WindowSize) {
+        if self.has_terminal {
+            self.session.resize(size);
+        }
+    }
+
+    /// Lets the process go on without us, and returns when it does: its input is at its end, and what it writes from
+    /// now on is lost. It ends with the VM at the latest.
+    pub fn release(&self) -> Result<(), Error> {
+        self.pid()?;
+        self.session.release();
+        match self.session.wait(Deadline::NEVER) {
+            // It has let go of us.
+            Err(TimedOut) | Ok(Ok(_) | Err(SessionError::Cut)) => Ok(()),
+            Ok(Err(error)) => Err(self.reach.explain(error)),
+        }
     }
 }

@@ -6,10 +6,11 @@ use crate::error::{ConfigError, Error};
 use crate::ready::Ready;
 use crate::runtime::Runtime;
 use crate::snapshots::Snapshot;
-use crate::supervisor::BootImage;
+use crate::supervisor::{BootImage, Plan, Source};
 use crate::vm::Vm;
 use crate::workload::ImageDefaults;
 use image::{ImageConfig, ImageRef, NoProgress, Platform, PullOptions, StoredImage};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,19 @@ impl Image {
     /// [`Vm::exec`] if it has none.
     pub fn start(&self, config: &VmConfig) -> Result<Vm, Error> {
         self.runtime.start(self.checked()?, config)
+    }
+
+    /// As [`Self::start`], with somebody in front of the workload from its first byte on.
+    pub(crate) fn start_attached(
+        &self,
+        config: &VmConfig,
+        attachment: Option<OwnedFd>,
+    ) -> Result<Vm, Error> {
+        self.check_platform()?;
+        let boot = self.to_boot();
+        let plan = Plan::new(&boot, config)?;
+        self.runtime
+            .launch_attached(boot, plan, Source::Image, attachment)
     }
 
     /// Starts the workload of this image, waits until it is ready, writes the VM down as a snapshot of this name and

@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod assets;
+mod attachment;
 mod bytes;
 mod config;
 mod deadline;
@@ -72,6 +73,7 @@ mod workload;
 /// The image store and everything about references, registries and pulls.
 pub use image as images;
 
+pub use attachment::Attachment;
 pub use config::{
     BootMode, Command, LogLimits, MainOutput, MainStdin, Memory, OnFailure, RestartPolicy,
     Retention, VmConfig, Workload,
@@ -91,7 +93,7 @@ pub use lives::Lives;
 pub use pool::{Pool, PoolBuilder, PoolStats, PooledVm};
 pub use proto::control::{KernelFlavor, Step};
 pub use proto::files::FileKind;
-pub use proto::session::{Exit, ExitStatus, Failure, FailureKind};
+pub use proto::session::{Exit, ExitStatus, Failure, FailureKind, WindowSize};
 pub use ready::{Pattern, Ready};
 pub use record::{VmDetails, VmStatus, VmSummary};
 pub use runtime::{Runtime, RuntimeBuilder};
@@ -127,6 +129,7 @@ mod tests {
         is_shared::<Pool>();
         is_shared::<PooledVm>();
         is_shared::<Child>();
+        is_shared::<Attachment>();
         is_shared::<StdinWriter>();
         is_shared::<OutputReader>();
         is_shared::<Error>();

@@ -23,6 +23,7 @@ use image::{Cancel, ImageRef, RegistryRef, Store, StoredImage};
 use proto::session::Exit;
 use proto::supervisor::{Reply, RequestBody};
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -205,6 +206,17 @@ impl Runtime {
 
     /// Starts a VM that was checked.
     pub(crate) fn launch(&self, image: BootImage, plan: Plan, source: Source) -> Result<Vm, Error> {
+        self.launch_attached(image, plan, source, None)
+    }
+
+    /// As [`Self::launch`], with somebody in front of the workload from its first byte on.
+    pub(crate) fn launch_attached(
+        &self,
+        image: BootImage,
+        plan: Plan,
+        source: Source,
+        attachment: Option<OwnedFd>,
+    ) -> Result<Vm, Error> {
         let launch = Launch {
             home: &self.inner.home,
             assets: self.assets()?,
@@ -212,6 +224,7 @@ impl Runtime {
             tenure: self.inner.tenure,
             image,
             plan,
+            attachment,
         };
         let started = supervisor::start(launch, source)?;
         Ok(Vm::started(self.clone(), started))

@@ -1,5 +1,6 @@
 //! A running VM.
 
+use crate::attachment::Attachment;
 use crate::config::Workload;
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -20,7 +21,7 @@ use crate::supervisor::{
 use crate::workload::Defaults;
 use crate::{MainOutput, MainStdin, Retention};
 use proto::session::{Exit, OutputStream};
-use proto::supervisor::RequestBody;
+use proto::supervisor::{Reply, RequestBody};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -239,6 +240,23 @@ impl Vm {
         ready::wait(self, ready, limit)
     }
 
+    /// Connects to the streams of the workload, beside whoever is connected already: its output from now on.
+    pub fn attach(&self) -> Result<Attachment, Error> {
+        self.has_workload()?;
+        let asked = self
+            .supervisor()
+            .ask(RequestBody::Attach, Deadline::after(ANSWER))?;
+        match asked {
+            (Reply::Done, Some(stream)) => Attachment::new(stream, &self.record.config),
+            _ => Err(ClientError::NoStream.into()),
+        }
+    }
+
+    /// Whether the workload has a terminal.
+    pub const fn has_terminal(&self) -> bool {
+        self.record.config.tty.is_some()
+    }
+
     /// Sends a signal to the workload.
     pub fn signal(&self, signal: Signal) -> Result<(), Error> {
         self.has_workload()?;
@@ -352,12 +370,13 @@ impl Vm {
         }
     }
 
-    /// Waits until the VM of this process has ended, however long that takes.
+    /// Waits until the VM of this process has ended and everybody who is attached has read all of its output, however
+    /// long that takes.
     pub fn wait_gone(&self) {
         if let Some(own) = &self.own {
             let _ = own
                 .shared
-                .wait(Deadline::NEVER, |status| status.gone.then_some(()));
+                .wait(Deadline::NEVER, |status| status.left.then_some(()));
         }
     }
 

@@ -5,7 +5,7 @@ use crate::config::{Command, VmConfig, Workload};
 use crate::error::ConfigError;
 use crate::signals::Signal;
 use image::Healthcheck;
-use proto::session::{Bytes, Process};
+use proto::session::{Bytes, Process, WindowSize};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -116,7 +116,7 @@ impl Defaults {
             cwd: wishes.cwd.unwrap_or_else(|| self.cwd.clone()).0,
             user: wishes.user.unwrap_or_else(|| self.user.clone()).0,
             stdin: wishes.stdin,
-            tty: None,
+            tty: wishes.tty,
             timeout_ms: wishes
                 .timeout
                 .map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)),
@@ -132,6 +132,7 @@ pub(crate) struct Wishes {
     pub(crate) cwd: Option<ByteString>,
     pub(crate) user: Option<ByteString>,
     pub(crate) stdin: bool,
+    pub(crate) tty: Option<WindowSize>,
     pub(crate) timeout: Option<Duration>,
 }
 

@@ -171,7 +171,7 @@ impl Running {
     }
 }
 
-fn code(status: ExitStatus) -> i32 {
+pub(crate) fn code(status: ExitStatus) -> i32 {
     status
         .code()
         .unwrap_or_else(|| 128 + status.signal().expect("a process exits or is killed"))

@@ -24,6 +24,7 @@ mod processes;
 mod proxy;
 mod registry;
 pub mod target;
+mod terminal;
 
 pub use cli::{Cli, Output, Running};
 pub use home::{Home, Kvm, Person};
@@ -32,6 +33,7 @@ pub use oracle::{skopeo, umoci_unpack};
 pub use processes::Processes;
 pub use proxy::StallingProxy;
 pub use registry::Registry;
+pub use terminal::{Modes, Terminal};
 
 /// How often a test repeats something: the first number, or the second in a soak (`cargo xtask soak`).
 pub fn rounds([usual, soak]: [u64; 2]) -> u64 {

@@ -21,7 +21,7 @@ pub use snapshot::{
     SnapshotPush,
 };
 pub use storage::{Storage, Volume, VolumeCommand, VolumeLs, VolumePrune};
-pub use vm::{Exec, Kill, Logs, Ps, Rm, Stop, Wait};
+pub use vm::{Attach, Exec, Kill, Logs, Ps, Rm, Stop, Wait};
 pub use warm::Warm;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -63,6 +63,8 @@ pub enum Command {
     Exec(Exec),
     /// Copy files and trees into a VM or out of one
     Cp(Cp),
+    /// Connect to the workload of a running VM
+    Attach(Attach),
     /// List VMs
     Ps(Ps),
     /// Print what is known about VMs, as JSON

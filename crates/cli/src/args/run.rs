@@ -18,6 +18,14 @@ pub struct Run {
     #[arg(short, long)]
     pub interactive: bool,
 
+    /// Give the workload a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+
+    /// Keys that leave the terminal without ending what runs there [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
+
     /// Run in the background and print the VM's name
     #[arg(short, long)]
     pub detach: bool,

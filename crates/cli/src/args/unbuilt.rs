@@ -3,7 +3,6 @@
 
 /// Commands to come.
 const COMMANDS: &[&str] = &[
-    "attach",
     "build",
     "completion",
     "export",
@@ -29,15 +28,13 @@ pub fn is_command(word: &str) -> bool {
 pub fn is_flag(command: &str, flag: &str) -> bool {
     let flags: &[&str] = match command {
         "run" => &[
-            "-t",
-            "--tty",
             "-p",
             "--publish",
             "-P",
             "--publish-all",
             "--egress",
         ],
-        "exec" => &["-t", "--tty", "-d", "--detach", "--env-file"],
+        "exec" => &["--env-file", "--privileged"],
         "logs" => &["-t", "--timestamps", "-n", "--tail", "--since", "--until"],
         "ps" => &["-s", "--size"],
         "start" => &["-a", "--attach", "-i", "--interactive"],

@@ -1,7 +1,7 @@
 //! Commands about VMs that exist.
 
 use super::Json;
-use clap::Args;
+use clap::{ArgAction, Args};
 use std::ffi::OsString;
 
 /// `exec`
@@ -14,6 +14,18 @@ pub struct Exec {
     /// Keep standard input open and pass it on
     #[arg(short, long)]
     pub interactive: bool,
+
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+
+    /// Start the command and leave it
+    #[arg(short, long)]
+    pub detach: bool,
+
+    /// Keys that leave a command's terminal without ending it [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
 
     /// Set a variable; without a value, pass on our own
     #[arg(short, long, value_name = "KEY[=VALUE]")]
@@ -30,6 +42,28 @@ pub struct Exec {
     /// The VM, then the program and its arguments
     #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_names = ["NAME", "COMMAND"], hide = true)]
     pub name_and_command: Vec<OsString>,
+}
+
+/// `attach`
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub struct Attach {
+    /// Keys that leave the workload's terminal without ending it [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
+
+    /// Pass no input on
+    #[arg(long)]
+    pub no_stdin: bool,
+
+    /// Pass signals on to a workload without a terminal
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_value = "true", default_missing_value = "true", action = ArgAction::Set, hide_possible_values = true)]
+    pub sig_proxy: bool,
+
+    /// The VM
+    #[arg(value_name = "NAME")]
+    pub name: String,
 }
 
 /// `ps`

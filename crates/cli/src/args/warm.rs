@@ -104,6 +104,8 @@ impl Warm {
         Run {
             storage: super::Storage::default(),
             interactive: false,
+            tty: false,
+            detach_keys: None,
             detach: false,
             rm: true,
             name: None,

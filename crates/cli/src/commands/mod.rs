@@ -1,5 +1,7 @@
 //! What each command does: its words are resolved into the library's types first, and then it acts.
 
+mod at_terminal;
+mod attach;
 mod cp;
 mod create;
 mod df;
@@ -25,6 +27,7 @@ mod snapshot;
 mod stop;
 mod supervise;
 mod transfer;
+mod tty;
 mod version;
 mod volume;
 mod wait;
@@ -53,6 +56,7 @@ pub fn carry_out(command: Command) -> anyhow::Result<u8> {
         Command::Inspect(args) => inspect::carry_out(&args),
         Command::Exec(args) => exec::carry_out(args),
         Command::Cp(args) => cp::carry_out(&args),
+        Command::Attach(args) => attach::carry_out(&args),
         Command::Ps(args) => ps::carry_out(&args),
         Command::Logs(args) => logs::carry_out(&args),
         Command::Stop(args) => stop::carry_out(&args),

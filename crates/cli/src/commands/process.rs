@@ -51,7 +51,7 @@ where
 }
 
 /// The exit code, with a line for ends that the code alone does not explain.
-fn told(exit: &Exit) -> u8 {
+pub fn told(exit: &Exit) -> u8 {
     if exit.timed_out {
         failure::note("the workload was killed: it ran longer than --timeout");
     } else if exit.out_of_memory {

@@ -1,6 +1,7 @@
 //! Standard input of a process: from the host's frames into a pipe.
 
-use crate::sys::{fd, would_block};
+use super::running::Medium;
+use crate::sys::{fd, terminal, would_block};
 use proto::session::WINDOW;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -14,11 +15,25 @@ pub struct Overdrawn;
 pub struct Input {
     /// `None` once it is closed, from whichever side.
     pipe: Option<OwnedFd>,
+    medium: Medium,
+    /// The last byte that was written ended a line, or there was none.
+    at_line_start: bool,
     queue: VecDeque<u8>,
-    /// The host has closed it; the pipe follows when the queue is empty.
-    ending: bool,
+    /// Whether the pipe is closed when the queue is empty.
+    ending: Ending,
     /// What the process took and the host has not been told about.
     uncredited: u32,
+}
+
+/// What becomes of the input behind the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// More may come.
+    No,
+    /// The host has closed it.
+    Closed,
+    /// The host has left; nobody said that this is the end.
+    Left,
 }
 
 /// What a turn of writing led to.
@@ -33,22 +48,26 @@ pub enum Written {
 }
 
 impl Input {
-    /// Into the write end of a pipe, which must not block.
-    pub const fn new(pipe: OwnedFd) -> Self {
+    /// Into the write end of a pipe, or our end of a terminal, which must not block.
+    pub const fn new(pipe: OwnedFd, medium: Medium) -> Self {
         Self {
             pipe: Some(pipe),
+            medium,
+            at_line_start: true,
             queue: VecDeque::new(),
-            ending: false,
+            ending: Ending::No,
             uncredited: 0,
         }
     }
 
     /// Takes bytes of the host; none at all means the end.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Overdrawn> {
-        if self.pipe.is_none() || self.ending {
+        if self.pipe.is_none() || self.ending != Ending::No {
             return Ok(());
         }
-        self.ending = bytes.is_empty();
+        if bytes.is_empty() {
+            self.ending = Ending::Closed;
+        }
         self.queue.extend(bytes);
         let used = self.queue.len() + self.uncredited as usize;
         if used > WINDOW as usize {
@@ -58,11 +77,17 @@ impl Input {
         }
     }
 
+    /// What has come is still for the process; nothing comes behind it.
+    pub const fn leave(&mut self) {
+        self.ending = Ending::Left;
+    }
+
     /// Writes what the pipe takes.
     pub fn write_out(&mut self) -> Written {
         while let Some(pipe) = self.pipe.as_ref().filter(|_| !self.queue.is_empty()) {
             match fd::write(pipe, self.queue.as_slices().0) {
                 Ok(count) => {
+                    self.at_line_start = self.queue[count - 1] == b'\n';
                     self.queue.drain(..count);
                     self.uncredited += count as u32;
                 }
@@ -70,7 +95,8 @@ impl Input {
                 Err(_) => return self.reader_gone(),
             }
         }
-        if self.queue.is_empty() && self.ending {
+        if self.queue.is_empty() && self.ending != Ending::No {
+            self.end_terminal();
             self.pipe = None;
             return Written::Nothing;
         }
@@ -79,6 +105,20 @@ impl Input {
             return Written::Credit(std::mem::take(&mut self.uncredited));
         }
         Written::Nothing
+    }
+
+    /// A terminal has no end: what stands for it is typed. In the middle of a line the first one only hands the line
+    /// over.
+    fn end_terminal(&self) {
+        let typed = self.medium == Medium::Terminal && self.ending == Ending::Closed;
+        let Some(terminal) = self.pipe.as_ref().filter(|_| typed) else {
+            return;
+        };
+        if let Some(end) = terminal::end_of_file(terminal) {
+            let count = if self.at_line_start { 1 } else { 2 };
+            // A terminal that takes no more has a program behind it that does not read.
+            let _ = fd::write(terminal, &[end; 2][..count]);
+        }
     }
 
     /// The process has closed its end: what is left is dropped.
@@ -99,7 +139,7 @@ mod tests {
         let (reader, writer) = fd::pipe().unwrap();
         fd::set_nonblocking(&writer).unwrap();
         fd::set_nonblocking(&reader).unwrap();
-        (Input::new(writer), reader)
+        (Input::new(writer, Medium::Pipes), reader)
     }
 
     #[test]

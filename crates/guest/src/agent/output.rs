@@ -1,9 +1,14 @@
 //! Standard output or error of a process: from a pipe to the host, within the host's credit.
 
+use super::running::Medium;
 use crate::sys::{fd, would_block};
 use proto::frame::Kind;
 use proto::session::WINDOW;
 use std::os::fd::OwnedFd;
+
+/// What a terminal may hold of what a process wrote before it ended: its line buffer and the kernel's flip buffers.
+/// It cannot be asked how much it is.
+const TERMINAL_HOLDS: usize = 128 << 10;
 
 /// The host returned more credit than it was sent bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,6 +20,7 @@ pub struct Output {
     kind: Kind,
     /// `None` once nothing more comes out of it.
     pipe: Option<OwnedFd>,
+    medium: Medium,
     /// There may be something to read.
     readable: bool,
     credit: u32,
@@ -24,15 +30,21 @@ pub struct Output {
 }
 
 impl Output {
-    /// Out of the read end of a pipe, which must not block.
-    pub const fn new(kind: Kind, pipe: OwnedFd) -> Self {
+    /// Out of the read end of a pipe, or our end of a terminal, which must not block.
+    pub const fn new(kind: Kind, pipe: Option<OwnedFd>, medium: Medium) -> Self {
         Self {
             kind,
-            pipe: Some(pipe),
+            pipe,
+            medium,
             readable: false,
             credit: WINDOW,
             remaining: None,
         }
+    }
+
+    /// Where it comes from, as long as something may come.
+    pub const fn descriptor(&self) -> Option<&OwnedFd> {
+        self.pipe.as_ref()
     }
 
     /// Which frames carry it.
@@ -64,7 +76,10 @@ impl Output {
     /// The process has ended: what is in the pipe now is the rest.
     pub fn process_ended(&mut self) {
         if let Some(pipe) = &self.pipe {
-            let remaining = fd::bytes_waiting(pipe).unwrap_or(0);
+            let remaining = match self.medium {
+                Medium::Pipes => fd::bytes_waiting(pipe).unwrap_or(0),
+                Medium::Terminal => TERMINAL_HOLDS,
+            };
             self.remaining = Some(remaining);
             self.readable = true;
             self.close_if_drained();
@@ -97,8 +112,8 @@ impl Output {
         match fd::read(pipe, &mut buffer[..limit]) {
             Ok(count @ 1..) => {
                 // A pipe gives all it has: less than was asked for means that it is empty, and that the
-                // next write into it will be told.
-                self.readable = count == limit;
+                // next write into it will be told. A terminal gives a line buffer at a time.
+                self.readable = count == limit || self.medium == Medium::Terminal;
                 self.credit -= count as u32;
                 if let Some(remaining) = &mut self.remaining {
                     *remaining -= count;
@@ -107,7 +122,7 @@ impl Output {
                 self.close_if_drained();
                 count
             }
-            Err(error) if would_block(&error) && self.remaining.is_none() => {
+            Err(error) if self.is_empty_for_now(&error) => {
                 self.readable = false;
                 0
             }
@@ -117,6 +132,14 @@ impl Output {
                 0
             }
         }
+    }
+
+    /// Whether there is nothing to read and there may be later. A terminal that nobody has open is an error to read, and
+    /// may be opened again by a process that knows its name.
+    fn is_empty_for_now(&self, error: &std::io::Error) -> bool {
+        let nobody_has_it =
+            self.medium == Medium::Terminal && error.raw_os_error() == Some(libc::EIO);
+        self.remaining.is_none() && (would_block(error) || nobody_has_it)
     }
 
     fn close_if_drained(&mut self) {
@@ -134,7 +157,10 @@ mod tests {
         let (reader, writer) = fd::pipe().unwrap();
         fd::set_nonblocking(&reader).unwrap();
         fd::set_nonblocking(&writer).unwrap();
-        (Output::new(Kind::Stdout, reader), writer)
+        (
+            Output::new(Kind::Stdout, Some(reader), Medium::Pipes),
+            writer,
+        )
     }
 
     #[test]

@@ -4,9 +4,10 @@ use super::connection::{Connection, Lost};
 use super::input::{Input, Written};
 use super::output::Output;
 use crate::sys::process::{self, Pid};
+use crate::sys::terminal;
 use proto::frame::{HEADER_LEN, Kind, MAX_DATA};
 
-use proto::session::{Event, Exit, ExitStatus, OutputStream};
+use proto::session::{Event, Exit, ExitStatus, OutputStream, WindowSize};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,15 @@ pub enum Target {
     First(Pid),
 }
 
+/// What a process's streams are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Medium {
+    /// Pipes.
+    Pipes,
+    /// One terminal, whose end of ours is that of standard output.
+    Terminal,
+}
+
 /// Our ends of a process's streams.
 #[derive(Debug)]
 pub struct Ends {
@@ -35,8 +45,10 @@ pub struct Ends {
     pub stdin: Option<OwnedFd>,
     /// Read end of standard output.
     pub stdout: OwnedFd,
-    /// Read end of standard error.
-    pub stderr: OwnedFd,
+    /// Read end of standard error; a terminal has none of its own.
+    pub stderr: Option<OwnedFd>,
+    /// What they are.
+    pub medium: Medium,
 }
 
 /// The process of a session, from the request to its exit.
@@ -45,6 +57,7 @@ pub struct Running {
     target: Target,
     started: Instant,
     deadline: Option<Instant>,
+    medium: Medium,
     stdin: Option<Input>,
     outputs: [Output; 2],
     /// The host has been told that it runs: output comes after that.
@@ -71,10 +84,11 @@ impl Running {
             target,
             started,
             deadline,
-            stdin: ends.stdin.map(Input::new),
+            medium: ends.medium,
+            stdin: ends.stdin.map(|stdin| Input::new(stdin, ends.medium)),
             outputs: [
-                Output::new(Kind::Stdout, ends.stdout),
-                Output::new(Kind::Stderr, ends.stderr),
+                Output::new(Kind::Stdout, Some(ends.stdout), ends.medium),
+                Output::new(Kind::Stderr, ends.stderr, ends.medium),
             ],
             announced: false,
             killed: false,
@@ -106,9 +120,14 @@ impl Running {
         }
     }
 
-    /// Nobody is interested in it anymore. The workload is not ours to end: the machine's end does it.
+    /// Nobody is interested in it anymore. A terminal is hung up, and what outlives that was meant to. The workload is
+    /// not ours to end: the machine's end does it.
     pub fn abandon(&mut self) {
         match self.target {
+            _ if self.has_terminal() => {
+                self.signal(libc::SIGHUP);
+                self.signal(libc::SIGCONT);
+            }
             Target::Worker(pid) if self.exit.is_none() => {
                 process::kill(pid, libc::SIGTERM);
             }
@@ -130,9 +149,33 @@ impl Running {
         }
     }
 
+    /// Its host leaves, and it goes on: it gets the input that has come, and its output goes nowhere.
+    pub fn leave(&mut self) {
+        if let Some(stdin) = &mut self.stdin {
+            stdin.leave();
+        }
+        for output in &mut self.outputs {
+            output.start_over();
+        }
+    }
+
     /// Time stood still for this long.
     pub fn postpone(&mut self, by: Duration) {
         self.deadline = self.deadline.and_then(|at| at.checked_add(by));
+    }
+
+    /// Whether its streams are a terminal.
+    pub fn has_terminal(&self) -> bool {
+        self.medium == Medium::Terminal
+    }
+
+    /// Its terminal has another size; whether it has a terminal.
+    pub fn resize(&self, size: WindowSize) -> bool {
+        if let (Medium::Terminal, Some(terminal)) = (self.medium, self.outputs[0].descriptor()) {
+            // A size is all the kernel wants to know.
+            let _ = terminal::resize(terminal, size);
+        }
+        self.has_terminal()
     }
 
     /// Whether it has not ended yet.

@@ -6,11 +6,12 @@ use super::session::{Session, Turn};
 use super::stop::Stopping;
 use super::token::{Part, SessionId, Token};
 use super::{Agent, Workload};
+use crate::failure::failure;
 use crate::reaper::{Report, exit_of};
 use crate::sys::epoll::{Happening, Interest};
 use crate::sys::socket::{self, Peer};
 use crate::sys::{process, signal};
-use proto::session::{Event, ExitStatus};
+use proto::session::{Event, ExitStatus, FailureKind};
 use std::time::{Duration, Instant};
 
 /// How long to leave the listener alone when a connection could not be taken.
@@ -174,10 +175,25 @@ impl Agent {
                 self.schedule(id);
             }
             Turn::Thaw => self.thaw_for(id),
+            Turn::Release => self.release(id),
             Turn::Done => self.session_done(id),
             Turn::Lost => self.session_lost(id)?,
         }
         Ok(())
+    }
+
+    /// The host leaves, and the process of an exec stays: what it writes from now on goes nowhere. The workload is
+    /// not to be left alone.
+    fn release(&mut self, id: SessionId) {
+        if self.main == Some(id) {
+            if let Some(session) = self.sessions.get(id) {
+                let why = "the workload's session cannot be left";
+                session.finish(&Event::Failed(failure(FailureKind::Request, why)));
+            }
+        } else if let Some(session) = self.sessions.get(id) {
+            session.leave();
+        }
+        self.schedule(id);
     }
 
     /// Everything has been said and sent.

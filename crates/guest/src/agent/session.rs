@@ -43,6 +43,8 @@ pub enum Turn {
     SignalWorkload(i32),
     /// To let the workload go on, if this session has frozen it.
     Thaw,
+    /// To let its process go on without it.
+    Release,
     /// All is said and sent.
     Done,
     /// The host is gone, or has broken the rules; then it has been told.
@@ -92,6 +94,15 @@ impl Session {
         self.be_taken_over(Connection::to_nobody(), Decoder::new());
     }
 
+    /// Its host leaves; its process goes on.
+    pub fn leave(&mut self) {
+        self.connection = Connection::to_nobody();
+        self.decoder = Decoder::new();
+        if let Some(running) = &mut self.running {
+            running.leave();
+        }
+    }
+
     /// The host of another session takes its place, and has this session's process from now on.
     pub fn adopt(&mut self, other: Self) {
         self.be_taken_over(other.connection, other.decoder);
@@ -121,7 +132,8 @@ impl Session {
     pub fn notice(&mut self, part: Part, broken: bool) {
         match (part, &mut self.running) {
             (Part::Connection, _) => self.readable = true,
-            (Part::Stdin, Some(running)) if broken => {
+            // A terminal nobody has open now may be opened again.
+            (Part::Stdin, Some(running)) if broken && !running.has_terminal() => {
                 if let Some(stdin) = running.stdin() {
                     let written = stdin.reader_gone();
                     if written == super::input::Written::Closed {
@@ -252,7 +264,9 @@ impl Session {
             }
             Control::Signal(signal) if running.signal(signal) => Ok(None),
             Control::Signal(signal) => Ok(Some(Turn::SignalWorkload(signal))),
+            Control::Resize(size) if running.resize(size) => Ok(None),
             Control::Resize(_) => Err(breach("this process has no terminal to resize")),
+            Control::Release => Ok(Some(Turn::Release)),
             Control::Credit { stream, bytes } => match running.output(stream).pay(bytes) {
                 Ok(()) => Ok(None),
                 Err(_) => Err(breach("more credit returned than was spent")),

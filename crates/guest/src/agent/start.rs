@@ -2,7 +2,7 @@
 
 use super::reidentify::NO_WORKLOAD;
 use super::running::{Running, Target};
-use super::streams::{self, ProcessEnds};
+use super::streams::{self, ProcessEnds, Wanted};
 use super::token::{Part, SessionId, Token};
 use super::{Agent, Machine, Workload};
 use crate::failure::{Context, failure};
@@ -56,8 +56,8 @@ impl Agent {
         self.main = Some(id);
         self.stay = start.stay;
         let first = !start.init || wants_to_be_first(&start.process.argv);
-        let (stdin, timeout_ms) = (start.process.stdin, start.process.timeout_ms);
-        let (started, ends, theirs) = self.open_streams(id, stdin)?;
+        let timeout_ms = start.process.timeout_ms;
+        let (started, ends, theirs) = self.open_streams(id, Wanted::from(&start.process))?;
         let order = if first {
             Order::Become(start.process)
         } else {
@@ -139,11 +139,14 @@ impl Agent {
     /// Starts a worker for a request about files.
     fn files(&mut self, id: SessionId, request: &FileRequest) -> Result<(), Failure> {
         self.can_run()?;
-        let takes_input = matches!(
-            request,
-            FileRequest::Write { .. } | FileRequest::Unpack { .. }
-        );
-        let (started, ends, theirs) = self.open_streams(id, takes_input)?;
+        let wanted = Wanted {
+            stdin: matches!(
+                request,
+                FileRequest::Write { .. } | FileRequest::Unpack { .. }
+            ),
+            tty: None,
+        };
+        let (started, ends, theirs) = self.open_streams(id, wanted)?;
         let pid = files::start(request, theirs.stdio(&self.null), &self.cgroup)?;
         self.children.insert(pid, id);
         let mut running = Running::new(Target::Worker(pid), ends, started, None);
@@ -155,13 +158,12 @@ impl Agent {
     fn exec(&mut self, id: SessionId, process: Process) -> Result<(), Failure> {
         self.can_run()?;
         let timeout_ms = process.timeout_ms;
-        let stdin = process.stdin;
+        let (started, ends, theirs) = self.open_streams(id, Wanted::from(&process))?;
         let plan = Plan::new(
             process,
             &mut self.users,
             self.many_files.then_some(SOFT_FILES),
         )?;
-        let (started, ends, theirs) = self.open_streams(id, stdin)?;
         let child = plan.spawn(theirs.stdio(&self.null), Some(&self.cgroup))?;
         self.children.insert(child.pid, id);
         let deadline = deadline(started, timeout_ms);
@@ -176,20 +178,22 @@ impl Agent {
         Ok(())
     }
 
-    /// Makes the pipes of a process and registers our ends. Also says when its time starts.
+    /// Makes the streams of a process and registers our ends. Also says when its time starts.
     fn open_streams(
         &self,
         id: SessionId,
-        stdin: bool,
+        wanted: Wanted,
     ) -> Result<(Instant, super::running::Ends, ProcessEnds), Failure> {
         let started = Instant::now();
         let open = || {
-            let (ends, theirs) = streams::pipes(stdin)?;
+            let (ends, theirs) = streams::open(wanted)?;
             if let Some(stdin) = &ends.stdin {
                 self.register(id, stdin, Part::Stdin, Interest::WritableEdge)?;
             }
             self.register(id, &ends.stdout, Part::Stdout, Interest::ReadableEdge)?;
-            self.register(id, &ends.stderr, Part::Stderr, Interest::ReadableEdge)?;
+            if let Some(stderr) = &ends.stderr {
+                self.register(id, stderr, Part::Stderr, Interest::ReadableEdge)?;
+            }
             Ok((ends, theirs))
         };
         let (ends, theirs) = open().failing(FailureKind::System, || {

@@ -1,28 +1,85 @@
-//! The pipes between a process and us.
+//! The pipes or the terminal between a process and us.
 
-use super::running::Ends;
-use crate::sys::fd;
+use super::running::{Ends, Medium};
+use crate::sys::{fd, terminal};
+use proto::session::{Process, WindowSize};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The process's ends, to be closed here once it has them.
 #[derive(Debug)]
-pub struct ProcessEnds {
-    stdin: Option<OwnedFd>,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
+pub enum ProcessEnds {
+    /// One for each.
+    Pipes {
+        /// Unless that is /dev/null.
+        stdin: Option<OwnedFd>,
+        /// Write end.
+        stdout: OwnedFd,
+        /// Write end.
+        stderr: OwnedFd,
+    },
+    /// One for all.
+    Terminal(OwnedFd),
 }
 
 impl ProcessEnds {
     /// In the order of their numbers; `null` is for a process without standard input.
     pub fn stdio<'a>(&'a self, null: &'a OwnedFd) -> [BorrowedFd<'a>; 3] {
-        let stdin = self.stdin.as_ref().unwrap_or(null);
-        [stdin.as_fd(), self.stdout.as_fd(), self.stderr.as_fd()]
+        match self {
+            Self::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => [
+                stdin.as_ref().unwrap_or(null).as_fd(),
+                stdout.as_fd(),
+                stderr.as_fd(),
+            ],
+            Self::Terminal(terminal) => [terminal.as_fd(); 3],
+        }
     }
 }
 
-/// Pipes for a process: our ends, which do not block, and its own, which do.
-pub fn pipes(stdin: bool) -> io::Result<(Ends, ProcessEnds)> {
+/// The streams a process wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// A way in.
+    pub stdin: bool,
+    /// A terminal instead of pipes.
+    pub tty: Option<WindowSize>,
+}
+
+impl From<&Process> for Wanted {
+    fn from(process: &Process) -> Self {
+        Self {
+            stdin: process.stdin,
+            tty: process.tty,
+        }
+    }
+}
+
+/// What a process wants: our ends, which do not block, and its own, which do.
+pub fn open(wanted: Wanted) -> io::Result<(Ends, ProcessEnds)> {
+    match wanted.tty {
+        Some(size) => terminal_of(size, wanted.stdin),
+        None => pipes(wanted.stdin),
+    }
+}
+
+/// With or without a way to type.
+fn terminal_of(size: WindowSize, stdin: bool) -> io::Result<(Ends, ProcessEnds)> {
+    let (ours, theirs) = terminal::open(size)?;
+    fd::set_nonblocking(&ours)?;
+    let ends = Ends {
+        stdin: stdin.then(|| ours.try_clone()).transpose()?,
+        stdout: ours,
+        stderr: None,
+        medium: Medium::Terminal,
+    };
+    Ok((ends, ProcessEnds::Terminal(theirs)))
+}
+
+fn pipes(stdin: bool) -> io::Result<(Ends, ProcessEnds)> {
     let input = if stdin {
         let (theirs, ours) = fd::pipe()?;
         fd::set_nonblocking(&ours)?;
@@ -38,11 +95,12 @@ pub fn pipes(stdin: bool) -> io::Result<(Ends, ProcessEnds)> {
     let ends = Ends {
         stdin: our_stdin,
         stdout: our_stdout,
-        stderr: our_stderr,
+        stderr: Some(our_stderr),
+        medium: Medium::Pipes,
     };
     Ok((
         ends,
-        ProcessEnds {
+        ProcessEnds::Pipes {
             stdin,
             stdout,
             stderr,

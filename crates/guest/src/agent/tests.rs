@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use proto::frame::{Decoder, Header, Kind};
 use proto::session::{
     Control, Event, Exit, ExitStatus, OutputStream, Process, Request, RequestBody, WINDOW,
+    WindowSize,
 };
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -117,7 +118,7 @@ fn shell(script: &str) -> Process {
 
 /// Starts what a session asks for, as the agent does.
 fn start(session: &mut Session, process: Process) -> process::Pid {
-    let (ends, theirs) = streams::pipes(process.stdin).unwrap();
+    let (ends, theirs) = streams::open((&process).into()).unwrap();
     let null = fd::open(c"/dev/null", libc::O_RDWR).unwrap();
     let plan = Plan::new(process, &mut UserFiles::default(), None).unwrap();
     let child = plan.spawn(theirs.stdio(&null), None).unwrap();
@@ -127,15 +128,20 @@ fn start(session: &mut Session, process: Process) -> process::Pid {
     child.pid
 }
 
-/// Runs a script until its session is over. Frames and reads have the given sizes, over and over.
+/// Runs a script in front of pipes until its session is over.
 fn run(script: &str, input: Vec<u8>, sizes: &[usize]) -> Host {
+    run_process(shell(script), input, sizes)
+}
+
+/// Runs a process until its session is over. Frames and reads have the given sizes, over and over.
+fn run_process(process: Process, input: Vec<u8>, sizes: &[usize]) -> Host {
     signal::block().unwrap();
     let (ours, theirs) = socket::pair().unwrap();
     fd::set_nonblocking(&ours).unwrap();
     fd::set_nonblocking(&theirs).unwrap();
     let (mut session, mut host) = (Session::new(ours), Host::new(theirs, input));
     let mut buffer = vec![0; 1 << 17];
-    host.request(shell(script));
+    host.request(process);
     let mut child = None;
     for size in sizes.iter().cycle() {
         host.feed((*size).min(1 << 16));
@@ -299,4 +305,45 @@ proptest! {
         prop_assert!(host.output[0] == input);
         prop_assert!(host.output[1] == input);
     }
+}
+
+/// A script in front of a terminal.
+fn at_terminal(script: &str) -> Process {
+    Process {
+        tty: Some(WindowSize {
+            rows: 11,
+            columns: 44,
+        }),
+        ..shell(script)
+    }
+}
+
+#[test]
+fn a_terminal_is_the_controlling_one_has_its_size_and_a_type() {
+    let script = "test -t 0 -a -t 1 -a -t 2 && : </dev/tty && stty size && echo $TERM; exit 5";
+    let host = run_process(at_terminal(script), Vec::new(), &[1 << 16]);
+    assert_eq!(host.exit.unwrap().status, ExitStatus::Code(5));
+    let screen = String::from_utf8_lossy(&host.output[0]);
+    assert!(screen.contains("11 44\r\nxterm\r\n"), "{screen}");
+    assert!(host.output[1].is_empty());
+}
+
+#[test]
+fn the_end_of_the_input_is_typed_even_in_the_middle_of_a_line() {
+    let host = run_process(
+        at_terminal("stty -echo; read line; echo got $line; cat; echo over"),
+        b"one\ntwo".to_vec(),
+        &[3],
+    );
+    let screen = String::from_utf8_lossy(&host.output[0]);
+    assert!(screen.contains("got one\r\n"), "{screen}");
+    assert!(screen.ends_with("twoover\r\n"), "{screen}");
+}
+
+#[test]
+fn what_a_process_leaves_in_its_terminal_is_not_lost() {
+    let script = "stty -opost; head -c 1000003 /dev/zero | tr '\\0' x";
+    let host = run_process(at_terminal(script), Vec::new(), &[1 << 16, 999]);
+    let count = host.output[0].iter().filter(|&&byte| byte == b'x').count();
+    assert_eq!(count, 1_000_003);
 }

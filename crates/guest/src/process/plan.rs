@@ -5,7 +5,7 @@ use super::path;
 use super::users::{User, UserFiles};
 use crate::failure::{Context, failure, shown};
 use crate::init::Cgroup;
-use crate::sys::spawn::{self, Child, Identity, Program, SpawnError, Step};
+use crate::sys::spawn::{self, Child, Control, Identity, Program, SpawnError, Step};
 use proto::session::{Failure, FailureKind, Process};
 use std::ffi::{CString, OsStr};
 use std::os::fd::BorrowedFd;
@@ -25,6 +25,7 @@ pub struct Plan {
     directory: CString,
     identity: Identity,
     soft_files: Option<u64>,
+    control: Control,
 }
 
 impl Plan {
@@ -35,12 +36,13 @@ impl Plan {
         users: &mut UserFiles,
         soft_files: Option<u64>,
     ) -> Result<Self, Failure> {
-        if process.tty.is_some() {
-            return Err(failure(FailureKind::Request, "this guest has no terminals"));
-        }
         let user = users.resolve(&process.user)?;
         let mut env = process.env;
-        complete(&mut env, &user);
+        let control = match process.tty {
+            Some(_) => Control::Terminal,
+            None => Control::None,
+        };
+        complete(&mut env, &user, control);
         let program = match process.argv.first() {
             Some(program) if !program.is_empty() => program.clone(),
             _ => return Err(failure(FailureKind::Request, "there is no program to run")),
@@ -56,6 +58,7 @@ impl Plan {
             directory: directory(process.cwd)?,
             identity: user.identity,
             soft_files,
+            control,
         })
     }
 
@@ -93,6 +96,7 @@ impl Plan {
             identity: &self.identity,
             soft_files: self.soft_files,
             stdio,
+            control: self.control,
         }
     }
 
@@ -137,7 +141,7 @@ fn is_refused_by_cgroup(result: &Result<Child, SpawnError>) -> bool {
 }
 
 /// Adds what every program may expect and this environment lacks.
-fn complete(env: &mut Vec<Vec<u8>>, user: &User) {
+fn complete(env: &mut Vec<Vec<u8>>, user: &User, control: Control) {
     for (key, value_if_missing) in [
         (&b"PATH"[..], path::DEFAULT),
         (b"HOME", &user.home),
@@ -146,6 +150,10 @@ fn complete(env: &mut Vec<Vec<u8>>, user: &User) {
         if value(env, key).is_none() {
             env.push([key, b"=", value_if_missing].concat());
         }
+    }
+    // What a terminal of the host is called tells nothing about the programs of the image: Docker's choice.
+    if control == Control::Terminal && value(env, b"TERM").is_none() {
+        env.push(b"TERM=xterm".to_vec());
     }
 }
 

@@ -9,6 +9,7 @@ pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod system;
+pub mod terminal;
 
 use std::io;
 

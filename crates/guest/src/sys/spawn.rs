@@ -26,6 +26,17 @@ pub struct Program<'a> {
     pub soft_files: Option<u64>,
     /// Standard input, output and error.
     pub stdio: [BorrowedFd<'a>; 3],
+    /// What standard input is to the child's session.
+    pub control: Control,
+}
+
+/// What standard input is to the session of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Just a descriptor.
+    None,
+    /// Its controlling terminal, which then belongs to the user.
+    Terminal,
 }
 
 /// User, group and supplementary groups.
@@ -87,6 +98,7 @@ struct Shared {
     group_count: usize,
     soft_files: Option<u64>,
     stdio: [RawFd; 3],
+    control: Control,
     inner_pid: Pid,
     failed: Option<(Step, i32)>,
 }
@@ -120,6 +132,7 @@ impl Pointers {
             group_count: program.identity.groups.len(),
             soft_files: program.soft_files,
             stdio: program.stdio.map(|fd| raw(&fd)),
+            control: program.control,
             inner_pid: 0,
             failed: None,
         }
@@ -269,6 +282,9 @@ unsafe fn prepare(shared: &mut Shared) -> Result<(), i32> {
                 return Err(errno());
             }
         }
+        if shared.control == Control::Terminal {
+            take_terminal(shared.uid)?;
+        }
         if let Some(soft) = shared.soft_files {
             let mut limit = libc::rlimit {
                 rlim_cur: 0,
@@ -290,6 +306,24 @@ unsafe fn prepare(shared: &mut Shared) -> Result<(), i32> {
             std::ptr::null::<u64>(),
             8,
         ) != 0
+        {
+            return Err(errno());
+        }
+    }
+    Ok(())
+}
+
+/// Makes standard input the controlling terminal of the session that was just made. The terminal is the user's, as
+/// after a login, and of the group tty already: programs open it again by its name.
+///
+/// # Safety
+/// The caller is a fresh session leader.
+unsafe fn take_terminal(uid: u32) -> Result<(), i32> {
+    const KEEP_GROUP: libc::gid_t = libc::gid_t::MAX;
+    // SAFETY: system calls on integers.
+    unsafe {
+        if libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) != 0
+            || (uid != 0 && libc::fchown(libc::STDIN_FILENO, uid, KEEP_GROUP) != 0)
         {
             return Err(errno());
         }

@@ -17,5 +17,6 @@ mod tests;
 pub(crate) use collect::{CollectError, Collected, collect};
 pub use error::SessionError;
 pub use io::{OutputReader, StdinWriter};
+pub(crate) use outbox::Outbox;
 pub(crate) use shared::{Session, TimedOut};
 pub(crate) use state::{Answer, Tee};

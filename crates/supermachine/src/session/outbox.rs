@@ -11,18 +11,24 @@ const HIGH_WATER: usize = 64 << 10;
 
 /// Bytes the socket would not take yet.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     bytes: Vec<u8>,
     sent: usize,
 }
 
 impl Outbox {
-    pub(super) const fn is_empty(&self) -> bool {
+    /// Nothing waits.
+    pub(crate) const EMPTY: Self = Self {
+        bytes: Vec::new(),
+        sent: 0,
+    };
+
+    pub(crate) const fn is_empty(&self) -> bool {
         self.sent == self.bytes.len()
     }
 
     /// Whether a bulk sender should wait.
-    pub(super) const fn is_full(&self) -> bool {
+    pub(crate) const fn is_full(&self) -> bool {
         self.bytes.len() - self.sent >= HIGH_WATER
     }
 
@@ -48,14 +54,14 @@ impl Outbox {
     }
 
     /// Appends a frame without touching the socket.
-    pub(super) fn queue(&mut self, kind: Kind, payload: &[u8]) {
+    pub(crate) fn queue(&mut self, kind: Kind, payload: &[u8]) {
         self.bytes
             .extend_from_slice(&Header::new(kind, payload.len()).to_bytes());
         self.bytes.extend_from_slice(payload);
     }
 
     /// Sends what waits, as far as the socket takes it.
-    pub(super) fn flush(&mut self, socket: impl AsFd) -> Result<(), Errno> {
+    pub(crate) fn flush(&mut self, socket: impl AsFd) -> Result<(), Errno> {
         while !self.is_empty() {
             let taken = send_some(&socket, &[IoSlice::new(&self.bytes[self.sent..])])?;
             if taken == 0 {

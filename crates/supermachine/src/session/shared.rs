@@ -4,7 +4,7 @@ use super::SessionError;
 use super::state::{Answer, Finished, State, Tee};
 use crate::deadline::Deadline;
 use proto::frame::{Kind, MAX_PAYLOAD};
-use proto::session::{Control, OutputStream, Request};
+use proto::session::{Control, OutputStream, Request, WindowSize};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
@@ -309,6 +309,20 @@ impl Session {
         self.flush(&mut inner);
     }
 
+    /// Changes the size of the process's terminal.
+    pub(crate) fn resize(&self, size: WindowSize) {
+        let mut inner = self.lock();
+        inner.state.control(&Control::Resize(size));
+        self.flush(&mut inner);
+    }
+
+    /// Lets the process go on without this session, which ends.
+    pub(crate) fn release(&self) {
+        let mut inner = self.lock();
+        inner.state.control(&Control::Release);
+        self.flush(&mut inner);
+    }
+
     /// Nobody reads this stream any more.
     pub(crate) fn discard(&self, stream: OutputStream) {
         let mut inner = self.lock();
@@ -330,6 +344,47 @@ impl Session {
         let _ = shutdown(&self.socket, Shutdown::Both);
         inner.state.closed(None);
         self.announce();
+    }
+
+    /// From here on output is kept for [`Self::take_tapped`] too.
+    pub(crate) fn open_tap(&self) {
+        self.lock().state.tap().get_or_insert_default();
+    }
+
+    /// From here on it is not.
+    pub(crate) fn close_tap(&self) {
+        let mut inner = self.lock();
+        *inner.state.tap() = None;
+        self.flush(&mut inner);
+    }
+
+    /// What came of each stream since this was called last.
+    pub(crate) fn take_tapped(&self) -> [Vec<u8>; 2] {
+        let mut inner = self.lock();
+        let tap = inner.state.tap().as_mut();
+        tap.map(|tap| std::mem::take(&mut tap.bytes))
+            .unwrap_or_default()
+    }
+
+    /// Keeps the guest from sending more of these streams than its window, whoever reads them otherwise.
+    pub(crate) fn hold(&self, streams: [bool; 2]) {
+        let mut inner = self.lock();
+        if let Some(tap) = inner.state.tap().as_mut().filter(|tap| tap.held != streams) {
+            tap.held = streams;
+            self.flush(&mut inner);
+        }
+    }
+
+    /// Sends as much to standard input as the process takes now; `None` if it takes nothing anymore.
+    pub(crate) fn offer_stdin(&self, bytes: &[u8]) -> Option<usize> {
+        let mut inner = self.lock();
+        if !inner.state.stdin_open() {
+            return None;
+        }
+        let sent = inner.state.write_stdin(&self.socket, bytes);
+        let taken = sent.as_ref().ok().copied();
+        self.note_write(&mut inner, sent.map(drop));
+        taken
     }
 
     /// Makes the caller's poll loop the leader for good: it watches [`Self::interest`] and calls [`Self::pump`].

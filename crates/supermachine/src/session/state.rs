@@ -29,6 +29,7 @@ pub(crate) struct State {
     answer: Option<Answer>,
     finished: Option<Finished>,
     tee: Option<Tee>,
+    tap: Option<Tap>,
 }
 
 /// What the agent said to a request that is not about a program.
@@ -40,6 +41,21 @@ pub(crate) enum Answer {
     Identified([u8; 16]),
     /// The workload is ready.
     Ready,
+}
+
+/// A second way out for the output, beside the inboxes.
+#[derive(Debug, Default)]
+pub(super) struct Tap {
+    /// What came of each stream since somebody took it.
+    pub(super) bytes: [Vec<u8>; 2],
+    /// Streams whose credit is kept back, because somebody has not read what was taken.
+    pub(super) held: [bool; 2],
+}
+
+impl Tap {
+    const fn is_held(&self, stream: OutputStream) -> bool {
+        self.held[stream as usize]
+    }
 }
 
 impl std::fmt::Debug for State {
@@ -66,6 +82,7 @@ impl State {
             answer: None,
             finished: None,
             tee,
+            tap: None,
         }
     }
 
@@ -130,6 +147,11 @@ impl State {
         Ok(())
     }
 
+    /// The second way out, while it is open.
+    pub(super) const fn tap(&mut self) -> &mut Option<Tap> {
+        &mut self.tap
+    }
+
     /// Queues the end of standard input.
     pub(super) fn close_stdin(&mut self) {
         if self.stdin_open() {
@@ -148,6 +170,9 @@ impl State {
     /// Queues the credit that readers have earned.
     pub(super) fn queue_credit(&mut self) {
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
+            if self.tap.as_ref().is_some_and(|tap| tap.is_held(stream)) {
+                continue;
+            }
             if let Some(bytes) = self.inbox(stream).take_credit() {
                 self.control(&Control::Credit { stream, bytes });
             }
@@ -194,6 +219,9 @@ impl State {
             .map_err(|Overrun| SessionError::Protocol("output over its window"))?;
         if let Some(tee) = &mut self.tee {
             tee(stream, bytes);
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.bytes[stream as usize].extend_from_slice(bytes);
         }
         Ok(())
     }

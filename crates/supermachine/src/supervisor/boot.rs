@@ -21,6 +21,7 @@ use crate::vm::Timings;
 use crate::vmm::{SavedFiles, VmmConnector, VmmError, VmmProcess};
 use ::snapshot::Digest;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -73,6 +74,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) tenure: Tenure,
     pub(crate) image: BootImage,
     pub(crate) plan: Plan,
+    /// Somebody who is in front of the workload from its first byte on.
+    pub(crate) attachment: Option<OwnedFd>,
 }
 
 /// Starts a VM. Whatever fails, nothing of it is left but the record of a VM that was to be kept.

@@ -1,5 +1,6 @@
 //! The end of a VM: what it was, what the record says of it, who is told.
 
+use super::attachments::Attachments;
 use super::boot::Tenure;
 use super::estate::{Estate, last_state};
 use super::shared::Outcome;
@@ -8,7 +9,7 @@ use crate::config::Retention;
 use crate::deadline::Deadline;
 use crate::poll;
 use crate::record::State;
-use crate::session::SessionError;
+use crate::session::{Session, SessionError};
 use crate::signals::Signal;
 use crate::time::unix_nanos;
 use crate::vmm::VmmError;
@@ -43,9 +44,31 @@ pub(super) enum Force {
     Overdue,
 }
 
+/// What is left to be said when a VM is gone.
+pub(super) struct Farewell {
+    attachments: Attachments,
+    main: Arc<Session>,
+    outcome: Outcome,
+}
+
+impl Farewell {
+    /// Says it to those who are in front of the workload, and waits until they have read all of its output.
+    pub(super) fn say(self) {
+        self.attachments.dismiss(&self.main, &self.outcome);
+    }
+
+    /// As [`Self::say`], while the next life of the VM begins.
+    fn say_aside(self) {
+        let thread = std::thread::Builder::new().name("farewell".into());
+        if let Err(error) = thread.spawn(move || self.say()) {
+            tracing::warn!(%error, "who is attached does not hear of the end");
+        }
+    }
+}
+
 impl Supervisor {
     /// The VM is over, or has to be.
-    pub(super) fn finish(mut self, ending: Ending) {
+    pub(super) fn finish(mut self, ending: Ending) -> Option<Farewell> {
         if matches!(ending, Ending::Vmm(_)) {
             self.drain_main();
         }
@@ -57,7 +80,8 @@ impl Supervisor {
         let outcome = self.outcome(ending);
         self.main.abandon();
         if !asked && self.is_to_live_again(&outcome) {
-            return self.bequeath(outcome);
+            self.bequeath(outcome);
+            return None;
         }
         self.settle(&outcome);
         let mut clients = Some(self.clients);
@@ -72,7 +96,13 @@ impl Supervisor {
             status.outcome = Some(outcome.clone());
             status.settled = true;
         });
-        let Self { entry, mut vmm, .. } = self;
+        let Self {
+            entry,
+            mut vmm,
+            attachments,
+            main,
+            ..
+        } = self;
         vmm.reap();
         drop(vmm);
         // From here on others may remove the record.
@@ -81,6 +111,11 @@ impl Supervisor {
             .into_iter()
             .for_each(|clients| clients.dismiss(&outcome));
         // That it is gone is said when the thread ends, however it does.
+        Some(Farewell {
+            attachments,
+            main,
+            outcome,
+        })
     }
 
     fn is_to_live_again(&self, outcome: &Outcome) -> bool {
@@ -112,10 +147,18 @@ impl Supervisor {
             mut vmm,
             mut clients,
             shared,
+            attachments,
+            main,
             ..
         } = self;
         vmm.reap();
         clients.tell(&outcome);
+        Farewell {
+            attachments,
+            main,
+            outcome: outcome.clone(),
+        }
+        .say_aside();
         shared.leave(Estate {
             entry,
             clients,

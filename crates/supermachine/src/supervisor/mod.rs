@@ -4,6 +4,8 @@
 //! the VM does. If the whole process dies instead, the kernel closes the VMM's socket, which ends the VM, and
 //! frees the record's lock, which tells everybody.
 
+mod attachment;
+mod attachments;
 mod boot;
 mod client;
 mod clients;

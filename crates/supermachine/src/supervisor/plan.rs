@@ -77,13 +77,18 @@ impl Plan {
         Self::with_id(image, config, random_hex(64))
     }
 
-    /// Of another life of a VM: what it is stays, and its disk too. Nobody is at its streams any more.
+    /// Of another life of a VM: what it is stays, and its disk too. Nobody is at its streams any more, but at a terminal
+    /// there may be somebody again.
     pub(crate) fn again(image: &BootImage, last: &Record) -> Result<Self, Error> {
+        let stdin = match last.config.tty {
+            Some(_) => last.config.stdin,
+            None => MainStdin::Null,
+        };
         let config = last
             .config
             .clone()
             .name(&last.name)
-            .stdin(MainStdin::Null)
+            .stdin(stdin)
             .output(MainOutput::LogOnly);
         let mut plan = Self::with_id(image, &config, last.id.clone())?;
         plan.record.created_ns = last.created_ns;
@@ -98,6 +103,7 @@ impl Plan {
         let wishes = |argv| Wishes {
             argv,
             stdin: config.stdin == MainStdin::Stream,
+            tty: config.tty,
             timeout: config.timeout,
             ..Wishes::default()
         };

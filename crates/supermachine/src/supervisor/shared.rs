@@ -57,6 +57,8 @@ pub(crate) struct Status {
     pub(crate) settled: bool,
     /// Its process is gone and its record is free.
     pub(crate) gone: bool,
+    /// Nobody is in front of its workload anymore either.
+    pub(crate) left: bool,
 }
 
 /// Somebody to be told that the VM has ended.

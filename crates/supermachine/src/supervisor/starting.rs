@@ -230,6 +230,9 @@ impl<'a> Starting<'a> {
             .with_tee(tee(self.log, Arc::clone(&warnings)))
             .with_wake()
             .map_err(|errno| Error::Session(SessionError::Socket(errno)))?;
+        if launch.attachment.is_some() {
+            main.open_tap();
+        }
         first_request(&mut vmm, &main, &launch.plan, deadline)?;
         let timings = Timings {
             prepare: self.told - self.began,

@@ -1,9 +1,10 @@
 //! The thread that watches a VM until it has ended.
 
+use super::attachments::Attachments;
 use super::boot::{Launch, Tenure, Warnings};
 use super::clients::{Clients, Connection, Waiting};
 use super::copying::{Copying, Task};
-use super::ending::{Ending, Force};
+use super::ending::{Ending, Farewell, Force};
 use super::estate::renamed;
 use super::plan::BootImage;
 use super::shared::{Order, Outcome, Shared};
@@ -14,6 +15,7 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::forks::MAX as MAX_FORKS;
 use crate::home::Home;
+use crate::packet;
 use crate::poll;
 use crate::record::{CONSOLE, Entry, State, VMM_LOG};
 use crate::saved::WorkingSet;
@@ -25,6 +27,7 @@ use proto::control::{Command, Event, KernelFlavor};
 use proto::session::{Exit, Request, RequestBody as AgentRequest};
 use proto::supervisor::{Reply, RequestBody};
 use rustix::event::PollFlags;
+use rustix::net::SocketType;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +49,7 @@ pub(super) struct Supervisor {
     pub(super) main: Arc<Session>,
     pub(super) shared: Arc<Shared>,
     pub(super) clients: Clients,
+    pub(super) attachments: Attachments,
     pub(super) warnings: Warnings,
     pub(super) provenance: Provenance,
     pub(super) tenure: Tenure,
@@ -96,6 +100,15 @@ impl Drop for Mourner {
     }
 }
 
+/// Tells that this thread has nothing left to do.
+struct Leaver(Arc<Shared>);
+
+impl Drop for Leaver {
+    fn drop(&mut self) {
+        self.0.update(|status| status.left = true);
+    }
+}
+
 impl Supervisor {
     pub(super) fn new(
         entry: Entry,
@@ -104,6 +117,7 @@ impl Supervisor {
         clients: Clients,
         launch: Launch<'_>,
     ) -> Self {
+        let attachments = Attachments::new(entry.record.config.tty, launch.attachment);
         let overdue = entry
             .record
             .config
@@ -125,6 +139,7 @@ impl Supervisor {
             main: running.main,
             shared,
             clients,
+            attachments,
             warnings: running.warnings,
             unlisted: running.unlisted,
             stopping: None,
@@ -146,7 +161,8 @@ impl Supervisor {
     }
 
     fn run(mut self) {
-        let _mourner = Mourner {
+        let _leaver = Leaver(Arc::clone(&self.shared));
+        let mourner = Mourner {
             shared: Arc::clone(&self.shared),
             main: Arc::clone(&self.main),
         };
@@ -158,7 +174,9 @@ impl Supervisor {
                 break ending;
             }
         };
-        self.finish(ending);
+        let farewell = self.finish(ending);
+        drop(mourner);
+        farewell.into_iter().for_each(Farewell::say);
     }
 
     /// Sleeps until something happens.
@@ -180,6 +198,7 @@ impl Supervisor {
             fds.extend(wake.map(|wake| (wake, PollFlags::IN)));
         }
         fds.extend(self.clients.descriptors().map(|fd| (fd, PollFlags::IN)));
+        fds.extend(self.attachments.interest());
         poll::any(
             &fds,
             self.forced
@@ -189,7 +208,7 @@ impl Supervisor {
 
     /// Looks at everything once.
     fn step(&mut self) -> Option<Ending> {
-        self.main.pump();
+        self.attachments.exchange(&self.main);
         self.note_main();
         if let Some(stopping) = &self.stopping {
             stopping.pump();
@@ -241,6 +260,9 @@ impl Supervisor {
             Some(Err(error @ SessionError::Guest(_)))
                 if self.entry.record.config.on_failure == OnFailure::Keep =>
             {
+                if let SessionError::Guest(failure) = &error {
+                    self.attachments.fail(failure);
+                }
                 self.shared.update(|status| {
                     status.failure.get_or_insert(Arc::new(error.into()));
                 });
@@ -427,6 +449,10 @@ impl Supervisor {
                 }
                 return false;
             }
+            RequestBody::Attach => {
+                self.attach(&connection);
+                return false;
+            }
             RequestBody::Signal(signal) => {
                 connection.reply(&self.signal(signal));
                 return false;
@@ -467,6 +493,20 @@ impl Supervisor {
         };
         self.clients.keep(connection, waiting);
         ends
+    }
+
+    /// Gives a client the workload's streams, as long as it keeps them.
+    fn attach(&mut self, connection: &Connection) {
+        if self.is_idle() {
+            return connection.reply(&Reply::Failed("the VM has no workload".into()));
+        }
+        match packet::pair(SocketType::STREAM) {
+            Ok((ours, theirs)) => {
+                self.attachments.add(ours, &self.main);
+                connection.hand_over(theirs.as_fd());
+            }
+            Err(errno) => connection.reply(&Reply::Failed(errno.to_string())),
+        }
     }
 
     /// A stream to the agent. Never waits: this thread has other things to do.

@@ -16,5 +16,6 @@ mod standard_kernel;
 mod storage;
 mod streams;
 mod templates;
+mod terminals;
 mod transfers;
 mod warm;

@@ -9,8 +9,9 @@ mod storage;
 pub use cidfile::CidFile;
 pub use plan::Plan;
 
-use super::image;
 use super::process::{Streams, attend};
+use super::tty::Tty;
+use super::{attach, image};
 use crate::args;
 use crate::exit_code;
 use crate::output::{failure, stdout};
@@ -35,13 +36,16 @@ pub fn carry_out(mut args: args::Run) -> anyhow::Result<u8> {
         return Ok(relay.interrupted().unwrap_or(exit_code::OURS));
     };
     relay.remembers();
-    match plan.mode {
-        Mode::Foreground => {
+    match (plan.mode, plan.tty) {
+        (Mode::Foreground, Some(tty)) => {
+            in_front(&runtime, &image, &plan.config, tty, (cidfile, &relay))
+        }
+        (Mode::Foreground, None) => {
             let vm = image.start(&plan.config)?;
             cidfile.map_or(Ok(()), |file| file.write(vm.id()))?;
             foreground(&runtime, vm, &relay)
         }
-        Mode::Detached => background(&runtime, &image, &plan.config, (cidfile, &relay)),
+        (Mode::Detached, _) => background(&runtime, &image, &plan.config, (cidfile, &relay)),
     }
 }
 
@@ -91,13 +95,7 @@ fn background(
     config: &VmConfig,
     (cidfile, relay): (Option<CidFile>, &Relay),
 ) -> anyhow::Result<u8> {
-    // Said here: nobody hears the supervisor.
-    if config.boots_from_template()
-        && let Err(error @ supermachine::Error::Saved(_)) = runtime.prepare(config)
-    {
-        let reason = format!("{:#}", anyhow::Error::from(error));
-        failure::note(&Notice::ColdBoot { reason }.to_string());
-    }
+    tell_cold_boot(runtime, config);
     let vm = detached::start(image, config, &launcher())?;
     cidfile.map_or(Ok(()), |file| file.write(vm.id()))?;
     tell_start(runtime, &vm);
@@ -106,6 +104,40 @@ fn background(
         return Ok(code);
     }
     stdout::line(vm.name()).map(|()| exit_code::SUCCESS)
+}
+
+/// In front of the workload's terminal. The VM is not ours: whoever leaves the terminal leaves it running.
+fn in_front(
+    runtime: &Runtime,
+    image: &Image,
+    config: &VmConfig,
+    tty: Tty,
+    (cidfile, relay): (Option<CidFile>, &Relay),
+) -> anyhow::Result<u8> {
+    tell_cold_boot(runtime, config);
+    let (vm, attachment) = detached::start_attached(image, config, &launcher())?;
+    cidfile.map_or(Ok(()), |file| file.write(vm.id()))?;
+    tell_start(runtime, &vm);
+    if let Some(code) = relay.interrupted() {
+        vm.kill()?;
+        return Ok(code);
+    }
+    let ended = attach::in_front(attachment, tty.keys, relay, vm.name());
+    // One that was to be removed has no record anymore.
+    for warning in vm.warnings().unwrap_or_default() {
+        failure::note(&warning);
+    }
+    ended
+}
+
+/// Says why a start takes longer: nobody hears the supervisor.
+fn tell_cold_boot(runtime: &Runtime, config: &VmConfig) {
+    if config.boots_from_template()
+        && let Err(error @ supermachine::Error::Saved(_)) = runtime.prepare(config)
+    {
+        let reason = format!("{:#}", anyhow::Error::from(error));
+        failure::note(&Notice::ColdBoot { reason }.to_string());
+    }
 }
 
 /// How a supervisor of its own is started. Not by the path of the program: it may be replaced while we run, by an

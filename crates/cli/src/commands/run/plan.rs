@@ -5,6 +5,7 @@ use crate::args::{self, Refusal};
 use crate::commands::image::Wanted;
 use crate::commands::process::refuse;
 use crate::commands::run::storage;
+use crate::commands::tty::{self, Tty};
 use crate::environment::Change;
 use crate::{durations, environment, sizes};
 use anyhow::Context;
@@ -32,6 +33,8 @@ pub struct Plan {
     pub config: VmConfig,
     pub mode: Mode,
     pub cidfile: Option<PathBuf>,
+    /// The workload has a terminal, with these keys to leave it.
+    pub tty: Option<Tty>,
 }
 
 impl Plan {
@@ -43,10 +46,7 @@ impl Plan {
         } else {
             Mode::Foreground
         };
-        if args.detach && args.interactive {
-            let hint = "use `exec -i` for a process with input in a VM that runs detached";
-            return Err(refusal("run: -i together with -d is not built yet", hint).into());
-        }
+        let tty = tty_of(&args)?;
         let cidfile = args.life.cidfile.take();
         let config = life::apply(VmConfig::new(), &args.life)?;
         refuse_conflicts(&args, &config)?;
@@ -54,12 +54,17 @@ impl Plan {
         let config = size_of(config, &args)?;
         let config = storage::apply(config, &args.storage)?;
         let config = streams_of(config, &args, mode);
+        let config = match &tty {
+            Some(tty) => config.tty(tty.size),
+            None => config,
+        };
         let config = process_of(config, args)?;
         Ok(Self {
             image,
             config,
             mode,
             cidfile,
+            tty,
         })
     }
 }
@@ -76,6 +81,16 @@ fn refuse_conflicts(args: &args::Run, config: &VmConfig) -> Result<(), Refusal> 
         return Err(refusal("run: --restart needs -d", hint));
     }
     Ok(())
+}
+
+/// `-t`, as `-i` and `-d` leave it.
+pub fn tty_of(args: &args::Run) -> Result<Option<Tty>, Refusal> {
+    tty::resolve(&tty::Words {
+        interactive: args.interactive,
+        tty: args.tty,
+        detach: args.detach,
+        keys: args.detach_keys.as_deref(),
+    })
 }
 
 fn refusal(message: &str, hint: &str) -> Refusal {

@@ -1,6 +1,7 @@
 //! `run --snapshot`
 
 use super::super::exec::{self, Process};
+use super::plan::tty_of;
 use super::{foreground, launcher, tell_start};
 use crate::args::{self, Refusal};
 use crate::environment;
@@ -39,12 +40,14 @@ fn beside(
     args: args::Run,
     relay: &Relay,
 ) -> anyhow::Result<u8> {
+    let tty = tty_of(&args)?;
     let process = Process {
         command: args.image_and_command,
         variables: environment::gather(&args.env_file, &args.env, &|name| std::env::var_os(name))?,
         user: args.user,
         workdir: args.workdir,
         stdin: exec::stdin(args.interactive),
+        tty,
     };
     let vm = snapshot.start(config)?;
     tell_start(runtime, &vm);
@@ -96,13 +99,14 @@ fn refuse_what_says_nothing(args: &args::Run) -> Result<(), Refusal> {
         ));
     }
     let about_a_process = args.interactive
+        || args.tty
         || args.user.is_some()
         || args.workdir.is_some()
         || !args.env.is_empty()
         || !args.env_file.is_empty();
     if about_a_process && args.image_and_command.is_empty() {
         return Err(refusal(
-            "run: -i, -e, --env-file, -u and -w need a COMMAND with --snapshot: the workload runs already",
+            "run: -i, -t, -e, --env-file, -u and -w need a COMMAND with --snapshot: the workload runs already",
             "add a COMMAND",
         ));
     }

@@ -109,10 +109,11 @@ fn values_that_make_no_sense_are_refused_by_name() {
     hint: only --network none works, and it is the default until then
     ");
     insta::assert_snapshot!(refused("--platform plan9 alpine"), @r#"supermachine: --platform plan9: invalid platform "plan9": write OS/ARCHITECTURE[/VARIANT], for example linux/amd64"#);
-    insta::assert_snapshot!(refused("-i -d alpine"), @"
-    supermachine: run: -i together with -d is not built yet
-    hint: use `exec -i` for a process with input in a VM that runs detached
+    insta::assert_snapshot!(refused("-it alpine"), @"
+    supermachine: the input device is not a TTY
+    hint: leave -t out when standard input is a file or a pipe
     ");
+    insta::assert_snapshot!(refused("-t --detach-keys ctrl-1 alpine"), @r#"supermachine: --detach-keys ctrl-1: "ctrl-1" is neither one character nor ctrl- with one of a-z, @, [, \, ], ^ and _"#);
     insta::assert_snapshot!(refused("Alpine"), @r#"supermachine: invalid image reference "Alpine": the repository name "Alpine" must be lowercase"#);
     insta::assert_snapshot!(refused("oci:"), @"supermachine: oci: needs the path of a directory");
 }
