@@ -198,6 +198,7 @@ fn the_first_screen_is_frozen() {
       restart   Stop VMs and start them again
       exec      Run a command in a running VM
       cp        Copy files and trees into a VM or out of one
+      attach    Connect to the workload of a running VM
       ps        List VMs
       inspect   Print what is known about VMs, as JSON
       logs      Print what a VM's workload wrote
@@ -239,6 +240,9 @@ fn the_screen_of_run_is_frozen() {
 
     Options:
       -i, --interactive              Keep standard input open and pass it on
+      -t, --tty                      Give the workload a terminal
+          --detach-keys <KEYS>       Keys that leave the terminal without ending what runs there
+                                     [default: ctrl-p,ctrl-q]
       -d, --detach                   Run in the background and print the VM's name
           --rm                       Remove the VM when it has ended
           --name <NAME>              Name of the VM; one is made up otherwise
@@ -303,6 +307,10 @@ fn the_other_screens_are_frozen() {
 
     Options:
       -i, --interactive          Keep standard input open and pass it on
+      -t, --tty                  Give the command a terminal
+      -d, --detach               Start the command and leave it
+          --detach-keys <KEYS>   Keys that leave a command's terminal without ending it [default:
+                                 ctrl-p,ctrl-q]
       -e, --env <KEY[=VALUE]>    Set a variable; without a value, pass on our own
       -u, --user <USER[:GROUP]>  Run as this user or uid, and group or gid
       -w, --workdir <DIR>        Run in this directory; it is made if missing
