@@ -51,6 +51,8 @@ impl Attachments {
         let has_terminal = self.has_terminal;
         self.all.retain_mut(|attachment| {
             let Ok(wishes) = attachment.receive() else {
+                // What was typed before it left is still for the workload.
+                attachment.feed(|bytes| main.offer_stdin(bytes));
                 return false;
             };
             for wish in wishes {
