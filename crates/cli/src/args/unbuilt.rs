@@ -27,13 +27,7 @@ pub fn is_command(word: &str) -> bool {
 /// Flags to come, by command.
 pub fn is_flag(command: &str, flag: &str) -> bool {
     let flags: &[&str] = match command {
-        "run" => &[
-            "-p",
-            "--publish",
-            "-P",
-            "--publish-all",
-            "--egress",
-        ],
+        "run" => &["-p", "--publish", "-P", "--publish-all", "--egress"],
         "exec" => &["--env-file", "--privileged"],
         "logs" => &["-t", "--timestamps", "-n", "--tail", "--since", "--until"],
         "ps" => &["-s", "--size"],
