@@ -120,8 +120,8 @@ fn words_to_come_are_refused_as_such() {
             "{line}"
         );
     }
-    insta::assert_snapshot!(refused("run -iv /x:/x alpine"), @"
-    supermachine: run: -v is not built yet
+    insta::assert_snapshot!(refused("run -ip 80:80 alpine"), @"
+    supermachine: run: -p is not built yet
     hint: see supermachine run --help
     ");
     for flag in ["-p", "--publish", "--egress"] {
