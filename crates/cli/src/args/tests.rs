@@ -102,8 +102,8 @@ fn unknown_words_are_refused_with_a_way_on() {
 
 #[test]
 fn words_to_come_are_refused_as_such() {
-    insta::assert_snapshot!(refused("stats web"), @"
-    supermachine: stats is not built yet
+    insta::assert_snapshot!(refused("build web"), @"
+    supermachine: build is not built yet
     hint: see supermachine --help
     ");
     insta::assert_snapshot!(refused("snapshot push web"), @"
@@ -140,7 +140,7 @@ fn words_to_come_are_refused_as_such() {
     }
     insta::assert_snapshot!(refused("exec --env-file x web sh"), @"
     supermachine: exec: --env-file is not built yet
-    hint: see supermachine exec --help
+    hint: did you mean --env?
     ");
 }
 
