@@ -30,22 +30,33 @@ fn guest_16_a_shell_has_its_terminal_with_size_type_and_job_control() {
     terminal.shows("\nready");
     terminal.types("line\r");
     terminal.shows("line\nline");
+    // A shell drops what was typed before its prompt.
     terminal.types(CTRL_C);
+    terminal.shows("^C\n/ #");
     terminal.types("echo code $?\r");
     terminal.shows("code 130");
     terminal.clear();
     terminal.types("echo ready; cat\r");
     terminal.shows("\nready");
     terminal.types(CTRL_BACKSLASH);
+    terminal.shows("^\\Quit\n/ #");
     terminal.types("echo code $?\r");
     terminal.shows("code 131");
     terminal.clear();
     terminal.types("echo ready; cat\r");
     terminal.shows("\nready");
     terminal.types(CTRL_Z);
-    terminal.shows("Stopped");
-    terminal.types("kill %1; jobs; echo over\r");
-    terminal.shows("over\n");
+    terminal.shows_what("Stopped and a prompt", |screen| {
+        let text = screen.contents();
+        text.contains("Stopped") && text.trim_end().ends_with("/ #")
+    });
+    terminal.types("fg\r");
+    terminal.shows("fg\ncat");
+    terminal.types("again\r");
+    terminal.shows("again\nagain");
+    terminal.clear();
+    terminal.types(CTRL_D);
+    terminal.shows("/ #");
     terminal.types("exit 7\r");
     assert_eq!(terminal.wait(), 7);
     assert_eq!(terminal.modes(), terminal.modes_at_start());
