@@ -74,7 +74,7 @@ fn a_wrong_command_line_is_125_and_one_line_with_a_hint() {
         "exec web",
         "kill -s NOSUCH web",
         "stop -t never web",
-        "attach web",
+        "build web",
         "snapshot",
         "snapshot export web",
         "snapshot create",
