@@ -13,6 +13,7 @@ mod durations;
 mod environment;
 mod exit_code;
 mod logging;
+mod moments;
 mod output;
 mod signals;
 mod sizes;

@@ -78,6 +78,10 @@ pub enum RequestBody {
     AwaitReady(Awaited),
     /// Do something with files of the VM, in a process of our own.
     Files(FileRequest),
+    /// Tell what the workload uses; answered by [`Event::Measured`], which is the last frame of the session.
+    Measure,
+    /// Tell what runs; answered by any number of [`Event::Processes`] and [`Event::ProcessesEnd`].
+    ListProcesses,
 }
 
 /// What shows from inside that a workload is ready, without a program of the image.
@@ -144,6 +148,10 @@ pub struct Machine {
     pub extras: Extras,
     /// Memory the workload may use in bytes (`memory.max` of its cgroup), or `None` for all there is.
     pub memory_limit: Option<u64>,
+    /// Processes and threads the workload may have, or `None` for as many as it likes.
+    pub pids_limit: Option<u64>,
+    /// CPU time the workload may have in thousandths of one CPU, or `None` for all there is.
+    pub cpu_limit: Option<u32>,
     /// The host's wall clock at the moment of sending: nanoseconds since 1970.
     pub wall_clock_ns: u64,
     /// Fresh randomness for the kernel's pool, from the host's.
@@ -176,6 +184,56 @@ pub struct Process {
     pub tty: Option<WindowSize>,
     /// Kill the process group after this many milliseconds.
     pub timeout_ms: Option<u64>,
+    /// Further supplementary groups, by name or id.
+    pub groups: Vec<Bytes>,
+    /// Limits of the process and of what it starts.
+    pub limits: Vec<ResourceLimit>,
+}
+
+/// The limit of one resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceLimit {
+    /// Of what.
+    pub resource: Resource,
+    /// What counts; [`u64::MAX`] for none.
+    pub soft: u64,
+    /// What it may be raised to; [`u64::MAX`] for none.
+    pub hard: u64,
+}
+
+/// What setrlimit(2) limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resource {
+    /// Size of a core file in bytes.
+    Core,
+    /// CPU time in seconds.
+    Cpu,
+    /// Data segment in bytes.
+    Data,
+    /// Size of a file in bytes.
+    FileSize,
+    /// Number of file locks.
+    Locks,
+    /// Memory that is locked, in bytes.
+    LockedMemory,
+    /// Bytes in POSIX message queues.
+    MessageQueues,
+    /// 20 minus the lowest nice value.
+    Nice,
+    /// Number of open files.
+    Files,
+    /// Number of processes of the user.
+    Processes,
+    /// Resident memory, which Linux does not hold to.
+    ResidentMemory,
+    /// Highest real-time priority.
+    RealTimePriority,
+    /// Microseconds of real-time CPU without a system call.
+    RealTimeTimeout,
+    /// Number of signals that wait.
+    PendingSignals,
+    /// Stack in bytes.
+    Stack,
 }
 
 /// Size of a terminal in characters.
@@ -244,6 +302,53 @@ pub enum Event {
     Failed(Failure),
     /// Answers [`RequestBody::AwaitReady`]. The last frame of a session.
     Ready,
+    /// Answers [`RequestBody::Measure`]. The last frame of a session.
+    Measured(Usage),
+    /// Some processes, in answer to [`RequestBody::ListProcesses`].
+    Processes(Vec<ProcessInfo>),
+    /// These were all. The last frame of a session.
+    ProcessesEnd {
+        /// How many more there are than were listed.
+        omitted: u32,
+    },
+}
+
+/// What the workload uses, as its cgroup tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// CPU time so far in microseconds.
+    pub cpu_us: u64,
+    /// Memory in bytes, without page cache that could go at once.
+    pub memory: u64,
+    /// The most it may have.
+    pub memory_limit: u64,
+    /// Processes and threads.
+    pub pids: u64,
+    /// Bytes read from disks.
+    pub read: u64,
+    /// Bytes written to disks.
+    pub written: u64,
+}
+
+/// A process as the workload's /proc shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessInfo {
+    /// Its id.
+    pub pid: i32,
+    /// Its parent's id.
+    pub parent: i32,
+    /// Whom it runs as.
+    pub uid: u32,
+    /// The kernel's letter for its state.
+    pub state: u8,
+    /// Threads.
+    pub threads: u32,
+    /// CPU time in milliseconds.
+    pub cpu_ms: u64,
+    /// Resident memory in KiB.
+    pub rss_kib: u64,
+    /// Program and arguments with blanks between them, or the name in brackets; cut off where it is long.
+    pub command: Bytes,
 }
 
 /// How a process ended, and what it used.
@@ -347,6 +452,8 @@ mod tests {
         let file = Request::new(RequestBody::AwaitReady(Awaited::File(b"/x".to_vec())));
         assert_eq!(encode(&file), [2, 6, 1, 2, b'/', b'x']);
         assert_eq!(encode(&Event::Ready), [8]);
+        assert_eq!(encode(&Request::new(RequestBody::Measure)), [2, 8]);
+        assert_eq!(encode(&Request::new(RequestBody::ListProcesses)), [2, 9]);
     }
 
     #[test]
@@ -360,6 +467,8 @@ mod tests {
             stdin: false,
             tty: None,
             timeout_ms: None,
+            groups: Vec::new(),
+            limits: Vec::new(),
         };
         let request = Request::new(RequestBody::Exec(process));
         assert_eq!(decode::<Request>(&encode(&request)).unwrap(), request);

@@ -2,18 +2,20 @@
 
 mod health;
 mod life;
+mod limits;
 mod log;
 
 pub(crate) use health::{HealthConfig, HealthWish};
 pub(crate) use life::BackOff;
 pub use life::RestartPolicy;
+pub use limits::Ulimit;
 pub use log::LogLimits;
 
 use crate::bytes::ByteString;
 use crate::error::ConfigError;
 use crate::signals::Signal;
 use crate::storage::Storage;
-use proto::session::WindowSize;
+use proto::session::{ResourceLimit, WindowSize};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -56,6 +58,15 @@ pub struct VmConfig {
     #[serde(default)]
     pub(crate) log: LogLimits,
     pub(crate) storage: Storage,
+    #[serde(default)]
+    pub(crate) ulimits: Vec<ResourceLimit>,
+    #[serde(default)]
+    pub(crate) groups: Vec<ByteString>,
+    #[serde(default)]
+    pub(crate) pids_limit: Option<u64>,
+    /// Thousandths of a CPU.
+    #[serde(default)]
+    pub(crate) cpu_limit: Option<u32>,
 }
 
 /// How a machine comes up.
@@ -209,6 +220,10 @@ impl VmConfig {
             health: HealthWish::UNCHANGED,
             log: LogLimits::DEFAULT,
             storage: Storage::new(),
+            ulimits: Vec::new(),
+            groups: Vec::new(),
+            pids_limit: None,
+            cpu_limit: None,
         }
     }
 

@@ -195,6 +195,11 @@ pub enum ConfigError {
     /// Not a number of CPUs.
     #[error("a VM cannot have {0} CPUs")]
     Cpus(u8),
+    /// Not a limit.
+    #[error(
+        "{0:?} is not a limit: write NAME=SOFT[:HARD], like nofile=1024:2048, with a name of setrlimit(2) and -1 for none"
+    )]
+    Ulimit(String),
     /// Not a name.
     #[error(
         "{0:?} is not a name: use letters, digits, `_`, `.` and `-`, two at least, a letter or digit first"

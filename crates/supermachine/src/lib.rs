@@ -66,6 +66,7 @@ mod storage;
 mod supervisor;
 mod template;
 mod time;
+mod usage;
 mod vm;
 mod vmm;
 mod workload;
@@ -76,7 +77,7 @@ pub use image as images;
 pub use attachment::Attachment;
 pub use config::{
     BootMode, Command, LogLimits, MainOutput, MainStdin, Memory, OnFailure, RestartPolicy,
-    Retention, VmConfig, Workload,
+    Retention, Ulimit, VmConfig, Workload,
 };
 pub use deadline::Deadline;
 pub use error::{
@@ -93,7 +94,7 @@ pub use lives::Lives;
 pub use pool::{Pool, PoolBuilder, PoolStats, PooledVm};
 pub use proto::control::{KernelFlavor, Step};
 pub use proto::files::FileKind;
-pub use proto::session::{Exit, ExitStatus, Failure, FailureKind, WindowSize};
+pub use proto::session::{Exit, ExitStatus, Failure, FailureKind, ProcessInfo, Usage, WindowSize};
 pub use ready::{Pattern, Ready};
 pub use record::{VmDetails, VmStatus, VmSummary};
 pub use runtime::{Runtime, RuntimeBuilder};
@@ -106,6 +107,7 @@ pub use storage::{
 };
 pub use template::{Notice, SavedUsage};
 pub use time::rfc3339;
+pub use usage::{Processes, Stats};
 pub use vm::{Timings, Vm};
 
 /// A name for something that was given none: `amber_otter`.

@@ -5,7 +5,7 @@ use crate::config::{Command, VmConfig, Workload};
 use crate::error::ConfigError;
 use crate::signals::Signal;
 use image::Healthcheck;
-use proto::session::{Bytes, Process, WindowSize};
+use proto::session::{Bytes, Process, ResourceLimit, WindowSize};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,6 +35,10 @@ pub(crate) struct Defaults {
     pub(crate) user: ByteString,
     pub(crate) cwd: ByteString,
     pub(crate) stop_signal: Signal,
+    #[serde(default)]
+    pub(crate) groups: Vec<ByteString>,
+    #[serde(default)]
+    pub(crate) ulimits: Vec<ResourceLimit>,
 }
 
 impl Defaults {
@@ -76,6 +80,8 @@ impl Defaults {
             user,
             cwd,
             stop_signal,
+            groups: config.groups.clone(),
+            ulimits: config.ulimits.clone(),
         })
     }
 
@@ -120,6 +126,8 @@ impl Defaults {
             timeout_ms: wishes
                 .timeout
                 .map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)),
+            groups: self.groups.iter().cloned().map(raw).collect(),
+            limits: self.ulimits.clone(),
         })
     }
 }

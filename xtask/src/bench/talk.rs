@@ -30,6 +30,8 @@ pub fn prepare(stream: UnixStream) -> Result<()> {
         keep_on_failure: false,
         extras: proto::mounts::Extras::default(),
         memory_limit: None,
+        pids_limit: None,
+        cpu_limit: None,
         wall_clock_ns: SystemTime::UNIX_EPOCH.elapsed()?.as_nanos() as u64,
         entropy,
     };
@@ -54,6 +56,8 @@ pub fn exec(stream: UnixStream, argv: &[&str], sink: &mut dyn FnMut(&[u8])) -> R
         stdin: false,
         tty: None,
         timeout_ms: None,
+        groups: Vec::new(),
+        limits: Vec::new(),
     };
     let mut talk = Talk::begin(stream, RequestBody::Exec(process))?;
     loop {

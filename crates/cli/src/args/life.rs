@@ -1,7 +1,7 @@
 //! Words about the life of a VM.
 
 use super::run::Run;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 /// Flags of `run` and `create` about the life of a VM.
@@ -26,6 +26,41 @@ pub struct Life {
     /// Read labels from a file, one KEY=VALUE a line
     #[arg(long, value_name = "FILE")]
     pub label_file: Vec<PathBuf>,
+
+    /// How much of the log is kept: max-size=10m, max-file=3 [default: 16 MiB, 2]
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub log_opt: Vec<String>,
+
+    /// Ask with this line of shell whether the workload is well, instead of the image's way
+    #[arg(long, value_name = "COMMAND")]
+    pub health_cmd: Option<String>,
+
+    /// Time between two such tests [default: 30s]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub health_interval: Option<String>,
+
+    /// How long one test may take [default: 30s]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub health_timeout: Option<String>,
+
+    /// How long failed tests do not count after the start [default: 0s]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub health_start_period: Option<String>,
+
+    /// Time between two tests while failed ones do not count [default: 5s]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub health_start_interval: Option<String>,
+
+    /// Failed tests in a row until the workload counts as unhealthy [default: 3]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub health_retries: Option<String>,
+
+    /// Do not run the image's health check
+    #[arg(long, conflicts_with_all = [
+        "health_cmd", "health_interval", "health_timeout", "health_start_period", "health_start_interval",
+        "health_retries",
+    ])]
+    pub no_healthcheck: bool,
 
     /// Write the VM's id to a file, which must not exist
     #[arg(long, value_name = "FILE")]
@@ -82,4 +117,49 @@ pub struct Inspect {
     /// The VMs
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
+}
+
+/// `stats`
+#[derive(Debug, Args)]
+pub struct Stats {
+    /// Look once instead of again and again
+    #[arg(long)]
+    pub no_stream: bool,
+
+    /// Print this for each, with fields like {{.CPUPerc}}; `table ...` has a heading, `json` is a line of JSON
+    #[arg(long, value_name = "TEMPLATE")]
+    pub format: Option<String>,
+
+    /// The VMs; all that run otherwise
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// `top`
+#[derive(Debug, Args)]
+pub struct Top {
+    /// The VM
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// Options of `ps`, which are refused
+    #[arg(hide = true, allow_hyphen_values = true)]
+    pub options: Vec<String>,
+}
+
+/// `completion`
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// The shell: bash, zsh or fish
+    #[arg(value_name = "SHELL", hide_possible_values = true)]
+    pub shell: CompletedShell,
+}
+
+/// A shell whose lines are completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CompletedShell {
+    // No doc comments: they would become a list of their own on the help screen.
+    Bash,
+    Zsh,
+    Fish,
 }

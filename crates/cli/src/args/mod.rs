@@ -3,6 +3,7 @@
 mod cp;
 mod image;
 mod life;
+mod limits;
 mod refusal;
 mod run;
 mod snapshot;
@@ -13,7 +14,10 @@ mod warm;
 
 pub use cp::Cp;
 pub use image::{Df, Images, Prune, Pull, Rmi};
-pub use life::{Create, Inspect, Life, Names, Rename, Start};
+pub use life::{
+    CompletedShell, Completion, Create, Inspect, Life, Names, Rename, Start, Stats, Top,
+};
+pub use limits::Limits;
 pub use refusal::{Refusal, describe};
 pub use run::{PullPolicy, Run};
 pub use snapshot::{
@@ -71,6 +75,10 @@ pub enum Command {
     Inspect(Inspect),
     /// Print what a VM's workload wrote
     Logs(Logs),
+    /// Show what VMs use
+    Stats(Stats),
+    /// List the processes in a VM
+    Top(Top),
     /// Ask workloads to end, and kill those that do not
     Stop(Stop),
     /// Stop the virtual CPUs of VMs
@@ -107,6 +115,8 @@ pub enum Command {
     Setup(Setup),
     /// Check whether this host can run VMs
     Doctor(Doctor),
+    /// Print a script that completes our words in a shell
+    Completion(Completion),
     /// Print the release
     Version(Version),
     /// The process behind `run -d`

@@ -26,7 +26,7 @@ pub fn describe(error: &Error, words: &[OsString]) -> Refusal {
     );
     Refusal {
         message,
-        hint: Some(hint(error, command)),
+        hint: Some(reason(error, command).unwrap_or_else(|| hint(error, command))),
     }
 }
 
@@ -91,6 +91,12 @@ fn finding(error: &Error, command: &str) -> String {
         ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8".to_owned(),
         _ => error.kind().to_string(),
     }
+}
+
+/// Why a flag of Docker's is none of ours.
+fn reason(error: &Error, command: Option<&str>) -> Option<String> {
+    let flag = strings(error, ContextKind::InvalidArg).join(", ");
+    unbuilt::reason(command?, &flag).map(str::to_owned)
 }
 
 fn not_built(word: &str) -> String {

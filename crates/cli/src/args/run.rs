@@ -66,7 +66,7 @@ pub struct Run {
     #[arg(short, long, value_name = "SIZE", allow_negative_numbers = true)]
     pub memory: Option<String>,
 
-    /// Number of virtual CPUs [default: 1]
+    /// Number of CPUs, like 2 or 0.5 [default: 1]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub cpus: Option<String>,
 
@@ -117,7 +117,8 @@ pub struct Run {
         value_name = "SNAPSHOT",
         conflicts_with_all = [
             "entrypoint", "memory", "cpus", "disk_size", "platform", "timeout", "cold_boot", "keep_on_failure",
-            "restart", "stop_signal", "stop_timeout", "cidfile",
+            "restart", "stop_signal", "stop_timeout", "cidfile", "log_opt", "health_cmd", "health_interval",
+            "health_timeout", "health_start_period", "health_start_interval", "health_retries", "no_healthcheck",
             "volume", "mount", "tmpfs", "read_only", "shm_size", "secret", "sysctl", "add_host", "dns", "dns_search", "dns_option",
         ]
     )]
@@ -125,6 +126,9 @@ pub struct Run {
 
     #[command(flatten)]
     pub life: super::life::Life,
+
+    #[command(flatten)]
+    pub limits: super::limits::Limits,
 
     /// Print help
     #[arg(long, action = ArgAction::Help)]

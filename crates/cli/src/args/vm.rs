@@ -77,7 +77,7 @@ pub struct Ps {
     #[arg(short, long, conflicts_with = "json")]
     pub quiet: bool,
 
-    /// Those that match only: name=, id=, label=KEY[=VALUE], status=, ancestor=IMAGE, exited=CODE
+    /// Those that match only: name=, id=, label=KEY[=VALUE], status=, health=, ancestor=IMAGE, exited=CODE
     #[arg(short, long, value_name = "KIND=VALUE")]
     pub filter: Vec<String>,
 
@@ -107,6 +107,22 @@ pub struct Logs {
     /// Wait for more until the VM has ended
     #[arg(short, long)]
     pub follow: bool,
+
+    /// Lines since this time only: 10m (ago), 2024-02-29T12:00:00Z, or seconds since 1970
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+
+    /// Lines until this time only
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub until: Option<String>,
+
+    /// The last so many lines only, or all
+    #[arg(short = 'n', long, value_name = "LINES", allow_negative_numbers = true)]
+    pub tail: Option<String>,
+
+    /// Put the time in front of each line
+    #[arg(short, long)]
+    pub timestamps: bool,
 
     /// The VM
     #[arg(value_name = "NAME")]

@@ -127,6 +127,7 @@ impl Warm {
             keep_on_failure: false,
             snapshot: None,
             life: super::life::Life::default(),
+            limits: super::limits::Limits::default(),
             help: None,
             image_and_command: std::iter::once(self.image).chain(self.command).collect(),
         }

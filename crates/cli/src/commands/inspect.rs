@@ -9,7 +9,9 @@ use crate::output::template::Template;
 use crate::output::{json, stdout};
 use serde_json::{Value, json};
 use std::time::SystemTime;
-use supermachine::{RestartPolicy, Retention, Runtime, VmDetails, VmStatus, rfc3339};
+use supermachine::{
+    Health, HealthStatus, Probe, RestartPolicy, Retention, Runtime, VmDetails, VmStatus, rfc3339,
+};
 
 /// What Docker shows for a moment that has not come.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -73,7 +75,7 @@ fn state(vm: &VmDetails) -> Value {
         VmStatus::Exited { exit, .. } => (exit.timed_out, exit.out_of_memory),
         _ => (false, false),
     };
-    json!({
+    let mut state = json!({
         "Status": word(status),
         "Running": is_live,
         "Paused": matches!(status, VmStatus::Paused { .. }),
@@ -86,7 +88,36 @@ fn state(vm: &VmDetails) -> Value {
         "Error": error,
         "StartedAt": time(vm.started),
         "FinishedAt": time(vm.finished),
+    });
+    if let Some(health) = &vm.health {
+        state["Health"] = self::health(health);
+    }
+    state
+}
+
+fn health(health: &Health) -> Value {
+    let probe = |probe: &Probe| {
+        json!({
+            "Start": probe.start,
+            "End": probe.end,
+            "ExitCode": probe.exit_code,
+            "Output": probe.output,
+        })
+    };
+    json!({
+        "Status": health_word(health.status),
+        "FailingStreak": health.failing_streak,
+        "Log": health.probes.iter().map(probe).collect::<Vec<_>>(),
     })
+}
+
+/// Docker's word for how a workload is.
+pub const fn health_word(status: HealthStatus) -> &'static str {
+    match status {
+        HealthStatus::Starting => "starting",
+        HealthStatus::Healthy => "healthy",
+        HealthStatus::Unhealthy => "unhealthy",
+    }
 }
 
 /// Docker's word for a state. What ended without an exit of its workload has exited too.

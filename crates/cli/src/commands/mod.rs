@@ -2,6 +2,7 @@
 
 mod at_terminal;
 mod attach;
+mod completion;
 mod cp;
 mod create;
 mod df;
@@ -24,8 +25,10 @@ mod rmi;
 mod run;
 mod setup;
 mod snapshot;
+mod stats;
 mod stop;
 mod supervise;
+mod top;
 mod transfer;
 mod tty;
 mod version;
@@ -54,6 +57,9 @@ pub fn carry_out(command: Command) -> anyhow::Result<u8> {
         Command::Unpause(args) => life::unpause(&args),
         Command::Rename(args) => life::rename(&args),
         Command::Inspect(args) => inspect::carry_out(&args),
+        Command::Stats(args) => stats::carry_out(&args),
+        Command::Top(args) => top::carry_out(&args),
+        Command::Completion(args) => completion::carry_out(&args),
         Command::Exec(args) => exec::carry_out(args),
         Command::Cp(args) => cp::carry_out(&args),
         Command::Attach(args) => attach::carry_out(&args),

@@ -3,6 +3,7 @@
 mod filter;
 mod format;
 
+use super::inspect::health_word;
 use super::wait::of_status;
 use crate::args;
 use crate::exit_code;
@@ -13,7 +14,7 @@ use format::Format;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
-use supermachine::{ExitStatus, Runtime, Signal, VmStatus, VmSummary, rfc3339};
+use supermachine::{ExitStatus, HealthStatus, Runtime, Signal, VmStatus, VmSummary, rfc3339};
 
 /// Characters of a column that may be long.
 const WIDTH: usize = 36;
@@ -62,6 +63,7 @@ struct Row {
     warnings: Vec<String>,
     labels: BTreeMap<String, String>,
     restarts: u32,
+    health: Option<HealthStatus>,
 }
 
 impl From<VmSummary> for Row {
@@ -79,6 +81,7 @@ impl From<VmSummary> for Row {
             warnings: vm.warnings,
             labels: vm.labels,
             restarts: vm.restarts,
+            health: vm.health,
         }
     }
 }
@@ -105,6 +108,8 @@ struct Json<'a> {
     warnings: &'a [String],
     labels: &'a BTreeMap<String, String>,
     restarts: u32,
+    /// `starting`, `healthy` or `unhealthy`, where there is a health check and it runs.
+    health: Option<&'static str>,
 }
 
 impl<'a> From<&'a Row> for Json<'a> {
@@ -128,6 +133,7 @@ impl<'a> From<&'a Row> for Json<'a> {
             warnings: &vm.warnings,
             labels: &vm.labels,
             restarts: vm.restarts,
+            health: vm.health.filter(|_| vm.status.is_live()).map(health_word),
         };
         match &vm.status {
             VmStatus::Running { since } | VmStatus::Paused { since } => {
@@ -171,7 +177,7 @@ fn table(vms: &[Row], width: usize, now: SystemTime) -> String {
             shortened(&vm.image, width),
             shortened(&vm.command.join(" "), width),
             time::ago(vm.created, now),
-            shortened(&status(&vm.status, now), width.saturating_mul(2)),
+            shortened(&status(vm, now), width.saturating_mul(2)),
         ]);
     }
     table.render()
@@ -181,7 +187,18 @@ fn up(since: SystemTime, now: SystemTime) -> String {
     format!("Up {}", time::rough(time::since(since, now)))
 }
 
-fn status(status: &VmStatus, now: SystemTime) -> String {
+fn status(vm: &Row, now: SystemTime) -> String {
+    let text = status_of(&vm.status, now);
+    match (&vm.status, vm.health) {
+        (VmStatus::Running { .. }, Some(HealthStatus::Starting)) => {
+            format!("{text} (health: starting)")
+        }
+        (VmStatus::Running { .. }, Some(health)) => format!("{text} ({})", health_word(health)),
+        _ => text,
+    }
+}
+
+fn status_of(status: &VmStatus, now: SystemTime) -> String {
     match status {
         VmStatus::Starting => "Starting".to_owned(),
         VmStatus::Created => "Created".to_owned(),

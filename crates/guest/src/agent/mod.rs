@@ -21,6 +21,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod token;
+mod usage;
 
 use crate::console;
 use crate::failure::failure;

@@ -41,6 +41,8 @@ impl Agent {
             RequestBody::Shutdown { signal, grace_ms } => self.shut_down(signal, grace_ms),
             RequestBody::AwaitReady(awaited) => self.await_ready(id, awaited),
             RequestBody::Files(request) => self.files(id, &request),
+            RequestBody::Measure => self.measure(id),
+            RequestBody::ListProcesses => self.list_processes(id),
         };
         if result.is_err() && self.main == Some(id) {
             self.stay |= self.keep_on_failure;

@@ -113,6 +113,8 @@ fn shell(script: &str) -> Process {
         stdin: true,
         tty: None,
         timeout_ms: None,
+        groups: Vec::new(),
+        limits: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@ use super::freezer::Freezer;
 use super::mounts::mount_on;
 use super::{BootError, Step};
 use crate::sys::{fd, mount::Restrictions, system};
+use proto::session::Usage;
 use std::ffi::CStr;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -14,6 +15,9 @@ const HIERARCHY: &CStr = c"/cgroup";
 /// Memory that the workload never gets: our own processes have a megabyte each, the rest is what the kernel
 /// charges to nobody.
 const RESERVE: u64 = 16 << 20;
+
+/// What a share of CPU time is counted over: the kernel's own default, 100 ms.
+const CPU_PERIOD_US: u64 = 100_000;
 
 const WORKLOAD: &str = "/cgroup/workload";
 /// Where an exec goes when the workload manages its cgroup itself: the kernel allows no process in a cgroup
@@ -80,6 +84,48 @@ impl Cgroup {
         fd::write_parameter(&self.memory_max, bytes.to_string().as_bytes())
     }
 
+    /// Holds the workload to so many processes and so much CPU time, in thousandths of one CPU.
+    pub fn limit_pids_and_cpu(&self, pids: Option<u64>, cpu: Option<u32>) -> io::Result<()> {
+        if let Some(pids) = pids {
+            self.write(c"pids.max", &pids.to_string())?;
+        }
+        if let Some(thousandths) = cpu {
+            let quota = u64::from(thousandths) * CPU_PERIOD_US / 1000;
+            self.write(c"cpu.max", &format!("{quota} {CPU_PERIOD_US}"))?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, name: &CStr, value: &str) -> io::Result<()> {
+        let file = fd::open_in(&self.directory, name, libc::O_WRONLY)?;
+        fd::write_parameter(&file, value.as_bytes())
+    }
+
+    /// What is used in it.
+    pub fn usage(&self) -> io::Result<Usage> {
+        let mut text = [0; 16 << 10];
+        let cpu_us = event_count(self.read(c"cpu.stat", &mut text)?, b"usage_usec");
+        let cache = event_count(self.read(c"memory.stat", &mut text)?, b"inactive_file");
+        let memory = number(self.read(c"memory.current", &mut text)?);
+        let memory_limit = number(self.read(c"memory.max", &mut text)?);
+        let pids = number(self.read(c"pids.current", &mut text)?);
+        let disks = self.read(c"io.stat", &mut text)?;
+        Ok(Usage {
+            cpu_us,
+            memory: memory.saturating_sub(cache),
+            memory_limit,
+            pids,
+            read: sum_of(disks, "rbytes="),
+            written: sum_of(disks, "wbytes="),
+        })
+    }
+
+    fn read<'a>(&self, name: &CStr, text: &'a mut [u8]) -> io::Result<&'a [u8]> {
+        let file = fd::open_in(&self.directory, name, libc::O_RDONLY)?;
+        let length = fd::read_at(&file, text, 0)?;
+        Ok(&text[..length])
+    }
+
     /// Stops and continues every process in it.
     pub const fn freezer(&self) -> &Freezer {
         &self.freezer
@@ -139,6 +185,20 @@ fn enabling(controllers: &str) -> String {
         .join(" ")
 }
 
+/// The only number of a file; 0 where there is a word.
+fn number(text: &[u8]) -> u64 {
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
+}
+
+/// The sum of the numbers behind a key, over all lines.
+fn sum_of(text: &[u8], key: &str) -> u64 {
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    text.split_whitespace()
+        .filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok())
+        .sum()
+}
+
 /// The number behind a name in a file of "name number" lines; 0 if it is not there.
 pub(super) fn event_count(text: &[u8], name: &[u8]) -> u64 {
     text.split(|&byte| byte == b'\n')
@@ -158,6 +218,19 @@ mod tests {
             "+cpuset +cpu +io +memory +pids"
         );
         assert_eq!(enabling("\n"), "");
+    }
+
+    #[test]
+    fn figures_are_read_from_the_kernels_words() {
+        assert_eq!(
+            (number(b"4096\n"), number(b"max\n"), number(b"")),
+            (4096, 0, 0)
+        );
+        let disks = b"254:0 rbytes=100 wbytes=0 rios=1\n254:16 rbytes=23 wbytes=7 rios=2\n";
+        assert_eq!(
+            (sum_of(disks, "rbytes="), sum_of(disks, "wbytes=")),
+            (123, 7)
+        );
     }
 
     #[test]

@@ -138,6 +138,8 @@ mod tests {
             keep_on_failure: false,
             extras: proto::mounts::Extras::default(),
             memory_limit: None,
+            pids_limit: None,
+            cpu_limit: None,
             wall_clock_ns: 0,
             entropy: Vec::new(),
         }

@@ -57,6 +57,11 @@ impl Prepared {
         cgroup
             .limit_memory(machine.memory_limit)
             .failing(System, || "limit the workload's memory".into())?;
+        cgroup
+            .limit_pids_and_cpu(machine.pids_limit, machine.cpu_limit)
+            .failing(System, || {
+                "limit the workload's processes and CPU time".into()
+            })?;
         let root = root::assemble(machine.upper, &self.disks)?;
         etc::write(machine)?;
         self.mounts.move_into_root()?;

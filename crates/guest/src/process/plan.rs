@@ -6,7 +6,7 @@ use super::users::{User, UserFiles};
 use crate::failure::{Context, failure, shown};
 use crate::init::Cgroup;
 use crate::sys::spawn::{self, Child, Control, Identity, Program, SpawnError, Step};
-use proto::session::{Failure, FailureKind, Process};
+use proto::session::{Failure, FailureKind, Process, ResourceLimit};
 use std::ffi::{CString, OsStr};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -26,6 +26,7 @@ pub struct Plan {
     identity: Identity,
     soft_files: Option<u64>,
     control: Control,
+    limits: Vec<ResourceLimit>,
 }
 
 impl Plan {
@@ -36,7 +37,8 @@ impl Plan {
         users: &mut UserFiles,
         soft_files: Option<u64>,
     ) -> Result<Self, Failure> {
-        let user = users.resolve(&process.user)?;
+        let mut user = users.resolve(&process.user)?;
+        users.add_groups(&mut user, &process.groups)?;
         let mut env = process.env;
         let control = match process.tty {
             Some(_) => Control::Terminal,
@@ -59,6 +61,7 @@ impl Plan {
             identity: user.identity,
             soft_files,
             control,
+            limits: process.limits,
         })
     }
 
@@ -95,6 +98,7 @@ impl Plan {
             directory: (self.directory.as_bytes() != b"/").then_some(&self.directory),
             identity: &self.identity,
             soft_files: self.soft_files,
+            limits: &self.limits,
             stdio,
             control: self.control,
         }
@@ -214,6 +218,8 @@ mod tests {
             stdin: false,
             tty: None,
             timeout_ms: None,
+            groups: Vec::new(),
+            limits: Vec::new(),
         }
     }
 

@@ -39,6 +39,18 @@ impl UserFiles {
         let group = self.group.contents("/etc/group");
         resolve(spec, passwd, group)
     }
+
+    /// Puts a user into further groups, by name or id.
+    pub fn add_groups(&mut self, user: &mut User, wanted: &[Vec<u8>]) -> Result<(), Failure> {
+        let group = self.group.contents("/etc/group");
+        for name in wanted {
+            let id = find_group(name, group)?;
+            if !user.identity.groups.contains(&id) {
+                user.identity.groups.push(id);
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default)]

@@ -4,6 +4,7 @@
 
 use super::fd::raw;
 use super::process::{CLONE_INTO_CGROUP, Pid, base};
+use proto::session::{Resource, ResourceLimit};
 use std::arch::asm;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io;
@@ -24,6 +25,8 @@ pub struct Program<'a> {
     pub identity: &'a Identity,
     /// The child's soft limit of open files, if it differs from ours.
     pub soft_files: Option<u64>,
+    /// Further limits of the child.
+    pub limits: &'a [ResourceLimit],
     /// Standard input, output and error.
     pub stdio: [BorrowedFd<'a>; 3],
     /// What standard input is to the child's session.
@@ -97,6 +100,8 @@ struct Shared {
     groups: *const u32,
     group_count: usize,
     soft_files: Option<u64>,
+    limits: *const ResourceLimit,
+    limit_count: usize,
     stdio: [RawFd; 3],
     control: Control,
     inner_pid: Pid,
@@ -131,6 +136,8 @@ impl Pointers {
             groups: program.identity.groups.as_ptr(),
             group_count: program.identity.groups.len(),
             soft_files: program.soft_files,
+            limits: program.limits.as_ptr(),
+            limit_count: program.limits.len(),
             stdio: program.stdio.map(|fd| raw(&fd)),
             control: program.control,
             inner_pid: 0,
@@ -266,8 +273,30 @@ unsafe fn run(shared: &mut Shared) -> (Step, i32) {
     }
 }
 
+/// The kernel's number for a resource.
+const fn number_of(resource: Resource) -> libc::__rlimit_resource_t {
+    match resource {
+        Resource::Core => libc::RLIMIT_CORE,
+        Resource::Cpu => libc::RLIMIT_CPU,
+        Resource::Data => libc::RLIMIT_DATA,
+        Resource::FileSize => libc::RLIMIT_FSIZE,
+        Resource::Locks => libc::RLIMIT_LOCKS,
+        Resource::LockedMemory => libc::RLIMIT_MEMLOCK,
+        Resource::MessageQueues => libc::RLIMIT_MSGQUEUE,
+        Resource::Nice => libc::RLIMIT_NICE,
+        Resource::Files => libc::RLIMIT_NOFILE,
+        Resource::Processes => libc::RLIMIT_NPROC,
+        Resource::ResidentMemory => libc::RLIMIT_RSS,
+        Resource::RealTimePriority => libc::RLIMIT_RTPRIO,
+        Resource::RealTimeTimeout => libc::RLIMIT_RTTIME,
+        Resource::PendingSignals => libc::RLIMIT_SIGPENDING,
+        Resource::Stack => libc::RLIMIT_STACK,
+    }
+}
+
 /// # Safety
-/// The caller is a fresh process, or one that is about to be replaced.
+/// The caller is a fresh process, or one that is about to be replaced; `shared.limits` must point to
+/// `shared.limit_count` limits.
 unsafe fn prepare(shared: &mut Shared) -> Result<(), i32> {
     // SAFETY: system calls on integers and on locals.
     unsafe {
@@ -293,6 +322,17 @@ unsafe fn prepare(shared: &mut Shared) -> Result<(), i32> {
             libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
             limit.rlim_cur = soft;
             if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
+                return Err(errno());
+            }
+        }
+        for at in 0..shared.limit_count {
+            let limit = *shared.limits.add(at);
+            // The protocol's word for no limit is the kernel's: all bits set.
+            let value = libc::rlimit {
+                rlim_cur: limit.soft,
+                rlim_max: limit.hard,
+            };
+            if libc::setrlimit(number_of(limit.resource), &raw const value) != 0 {
                 return Err(errno());
             }
         }

@@ -4,7 +4,7 @@ use super::SessionError;
 use super::state::{Answer, Finished, State, Tee};
 use crate::deadline::Deadline;
 use proto::frame::{Kind, MAX_PAYLOAD};
-use proto::session::{Control, OutputStream, Request, WindowSize};
+use proto::session::{Control, Event, OutputStream, Request, WindowSize};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
@@ -279,6 +279,19 @@ impl Session {
                 (None, None) => None,
             }
         })
+    }
+
+    /// Asks for what several messages may tell, and waits for all of them.
+    pub(crate) fn ask(
+        &self,
+        request: &Request,
+        deadline: Deadline,
+    ) -> Result<Result<Vec<Event>, SessionError>, TimedOut> {
+        if let Err(error) = self.request(request) {
+            return Ok(Err(error));
+        }
+        let answered = self.wait_answer(Answer::Told, deadline)?;
+        Ok(answered.map(|()| self.lock().state.take_told()))
     }
 
     /// Lets a workload that was frozen on this session go on.

@@ -14,6 +14,9 @@ pub(crate) type Finished = Result<Exit, SessionError>;
 /// Sees every byte of output as it arrives, read or not.
 pub(crate) type Tee = Box<dyn FnMut(OutputStream, &[u8]) + Send>;
 
+/// Messages of one answer; a guest sends ten at most.
+const MOST_TOLD: usize = 100;
+
 /// Everything known about one session.
 pub(crate) struct State {
     decoder: Decoder,
@@ -27,6 +30,8 @@ pub(crate) struct State {
     pid: Option<i32>,
     heard: bool,
     answer: Option<Answer>,
+    /// What an answer of several messages brought.
+    told: Vec<Event>,
     finished: Option<Finished>,
     tee: Option<Tee>,
     tap: Option<Tap>,
@@ -41,6 +46,8 @@ pub(crate) enum Answer {
     Identified([u8; 16]),
     /// The workload is ready.
     Ready,
+    /// What was asked for is with [`State::take_told`].
+    Told,
 }
 
 /// A second way out for the output, beside the inboxes.
@@ -80,6 +87,7 @@ impl State {
             pid: None,
             heard: false,
             answer: None,
+            told: Vec::new(),
             finished: None,
             tee,
             tap: None,
@@ -94,6 +102,11 @@ impl State {
     /// What the agent answered, once it has.
     pub(crate) const fn answer(&self) -> Option<Answer> {
         self.answer
+    }
+
+    /// The messages of an answer that has more than one word.
+    pub(crate) fn take_told(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.told)
     }
 
     /// How the session ended, once it has.
@@ -242,6 +255,14 @@ impl State {
             Event::Frozen => self.answer = Some(Answer::Frozen),
             Event::Identified { generation } => self.answer = Some(Answer::Identified(generation)),
             Event::Ready => self.answer = Some(Answer::Ready),
+            event @ (Event::Measured(_) | Event::ProcessesEnd { .. }) => {
+                self.told.push(event);
+                self.answer = Some(Answer::Told);
+            }
+            Event::Processes(_) if self.told.len() >= MOST_TOLD => {
+                return Err(SessionError::Protocol("an answer without end"));
+            }
+            event @ Event::Processes(_) => self.told.push(event),
             Event::Exited(exit) => self.finish(Ok(exit)),
             Event::Failed(failure) => self.finish(Err(SessionError::Guest(failure))),
         }

@@ -94,6 +94,8 @@ fn exec() -> Request {
         stdin: true,
         tty: None,
         timeout_ms: None,
+        groups: Vec::new(),
+        limits: Vec::new(),
     }))
 }
 

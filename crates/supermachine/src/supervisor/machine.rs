@@ -30,6 +30,8 @@ pub(super) fn describe(
         keep_on_failure: config.on_failure == OnFailure::Keep,
         extras: storage::extras(storage, user)?,
         memory_limit: Some(config.memory.bytes()),
+        pids_limit: config.pids_limit,
+        cpu_limit: config.cpu_limit,
         wall_clock_ns: 0,
         entropy: Vec::new(),
     })

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod awkward;
+mod bounds;
 mod crashes;
 mod files;
 mod kills;
@@ -19,3 +20,4 @@ mod templates;
 mod terminals;
 mod transfers;
 mod warm;
+mod watching;

@@ -2,7 +2,7 @@
 
 use super::Row;
 use crate::args::Refusal;
-use crate::commands::inspect::word;
+use crate::commands::inspect::{health_word, word};
 use crate::commands::process::refuse;
 use crate::commands::wait::of_status;
 
@@ -20,10 +20,12 @@ enum Filter {
     Ancestor(String),
     Status(String),
     Exited(i32),
+    Health(String),
     Label(String, Option<String>),
 }
 
-const KINDS: &str = "it takes name, id, label, status, ancestor and exited, like status=exited";
+const KINDS: &str =
+    "it takes name, id, label, status, health, ancestor and exited, like status=exited";
 
 impl Filters {
     /// Reads what was given.
@@ -70,6 +72,13 @@ fn parse(text: &str) -> Result<Filter, Refusal> {
             Ok(code) => Filter::Exited(code),
             Err(_) => return Err(refuse("--filter", text, "an exit code is a number")),
         },
+        "health" => match value.as_str() {
+            "starting" | "healthy" | "unhealthy" | "none" => Filter::Health(value),
+            _ => {
+                let states = "it is starting, healthy, unhealthy or none";
+                return Err(refuse("--filter", text, states));
+            }
+        },
         "status" => match value.as_str() {
             "created" | "running" | "paused" | "restarting" | "exited" => Filter::Status(value),
             _ => {
@@ -94,6 +103,7 @@ impl Filter {
             Self::Exited(code) => {
                 word(&vm.status) == "exited" && of_status(&vm.status) == Some(*code)
             }
+            Self::Health(health) => vm.health.map_or("none", health_word) == health,
             Self::Label(name, None) => vm.labels.contains_key(name),
             Self::Label(name, Some(value)) => vm.labels.get(name) == Some(value),
         }

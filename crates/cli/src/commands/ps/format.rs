@@ -72,7 +72,7 @@ fn document(vm: &Row, now: SystemTime) -> Value {
         "CreatedAt": rfc3339(vm.created),
         "RunningFor": time::ago(vm.created, now),
         "State": state(&vm.status),
-        "Status": status(&vm.status, now),
+        "Status": status(vm, now),
         "Labels": labels.join(","),
         "Label": vm.labels,
     })

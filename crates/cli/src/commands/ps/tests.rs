@@ -22,6 +22,7 @@ fn row(name: &str, image: &str, command: &[&str], status: VmStatus) -> Row {
         warnings: Vec::new(),
         labels: BTreeMap::new(),
         restarts: 0,
+        health: None,
     }
 }
 
@@ -119,7 +120,8 @@ fn the_json_is_frozen() {
         "cpus": 1,
         "warnings": [],
         "labels": {},
-        "restarts": 0
+        "restarts": 0,
+        "health": null
       },
       {
         "name": "job",
@@ -143,7 +145,8 @@ fn the_json_is_frozen() {
         "cpus": 1,
         "warnings": [],
         "labels": {},
-        "restarts": 0
+        "restarts": 0,
+        "health": null
       }
     ]
     "#);

@@ -2,9 +2,9 @@
 
 use crate::args::{self, Refusal};
 use crate::commands::process::refuse;
-use crate::durations;
-use crate::environment;
-use supermachine::{RestartPolicy, VmConfig};
+use crate::{durations, environment, sizes};
+use std::time::Duration;
+use supermachine::{LogLimits, RestartPolicy, VmConfig};
 
 /// Puts what the flags say into the configuration.
 pub fn apply(mut config: VmConfig, life: &args::Life) -> anyhow::Result<VmConfig> {
@@ -22,10 +22,91 @@ pub fn apply(mut config: VmConfig, life: &args::Life) -> anyhow::Result<VmConfig
             durations::parse(text).map_err(|error| refuse("--stop-timeout", text, error))?;
         config = config.stop_grace(grace);
     }
+    config = health(config, life)?;
+    if !life.log_opt.is_empty() {
+        config = config.log_limits(log_limits(&life.log_opt)?);
+    }
     for (name, value) in environment::labels(&life.label_file, &life.label)? {
         config = config.label(name, value);
     }
     Ok(config)
+}
+
+fn health(mut config: VmConfig, life: &args::Life) -> Result<VmConfig, Refusal> {
+    if life.no_healthcheck {
+        return Ok(config.without_health_check());
+    }
+    if let Some(line) = &life.health_cmd {
+        // As Docker has it: `none` switches the check off.
+        config = match line.as_str() {
+            "none" => config.without_health_check(),
+            line => config.health_command(line),
+        };
+    }
+    type Set = fn(VmConfig, Duration) -> VmConfig;
+    let times: [(&str, &Option<String>, Set); 4] = [
+        (
+            "--health-interval",
+            &life.health_interval,
+            VmConfig::health_interval,
+        ),
+        (
+            "--health-timeout",
+            &life.health_timeout,
+            VmConfig::health_timeout,
+        ),
+        (
+            "--health-start-period",
+            &life.health_start_period,
+            VmConfig::health_start_period,
+        ),
+        (
+            "--health-start-interval",
+            &life.health_start_interval,
+            VmConfig::health_start_interval,
+        ),
+    ];
+    for (flag, text, set) in times {
+        if let Some(text) = text {
+            let time = durations::parse(text).map_err(|error| refuse(flag, text, error))?;
+            // Docker takes zero for its default.
+            if !time.is_zero() {
+                config = set(config, time);
+            }
+        }
+    }
+    if let Some(text) = &life.health_retries {
+        match text.parse() {
+            Ok(0) => {}
+            Ok(retries) => config = config.health_retries(retries),
+            Err(_) => return Err(refuse("--health-retries", text, "it takes a whole number")),
+        }
+    }
+    Ok(config)
+}
+
+fn log_limits(given: &[String]) -> Result<LogLimits, Refusal> {
+    let mut limits = LogLimits::DEFAULT;
+    for text in given {
+        match text.split_once('=') {
+            Some(("max-size", size)) => {
+                let size = sizes::parse(size).map_err(|error| refuse("--log-opt", text, error))?;
+                // An entry of the log is at most 64 KiB.
+                if size < 64 << 10 {
+                    return Err(refuse("--log-opt", text, "64k at least"));
+                }
+                limits.max_size = size;
+            }
+            Some(("max-file", count)) => match count.parse() {
+                Ok(count @ 1..=1000) => limits.max_files = count,
+                _ => {
+                    return Err(refuse("--log-opt", text, "a number of files, 1 to 1000"));
+                }
+            },
+            _ => return Err(refuse("--log-opt", text, "it takes max-size and max-file")),
+        }
+    }
+    Ok(limits)
 }
 
 /// `no`, `on-failure`, `on-failure:5`, `always`, `unless-stopped`.

@@ -2,6 +2,7 @@
 
 mod cidfile;
 pub mod life;
+mod limits;
 pub mod plan;
 mod resume;
 mod storage;

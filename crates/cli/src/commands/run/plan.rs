@@ -1,6 +1,6 @@
 //! The words of `run`, resolved.
 
-use super::life;
+use super::{life, limits};
 use crate::args::{self, Refusal};
 use crate::commands::image::Wanted;
 use crate::commands::process::refuse;
@@ -50,6 +50,7 @@ impl Plan {
         let cidfile = args.life.cidfile.take();
         let config = life::apply(VmConfig::new(), &args.life)?;
         refuse_conflicts(&args, &config)?;
+        let config = limits::apply(config, std::mem::take(&mut args.limits))?;
         let config = command_of(config, &args, command);
         let config = size_of(config, &args)?;
         let config = storage::apply(config, &args.storage)?;
@@ -140,7 +141,11 @@ fn size_of(mut config: VmConfig, args: &args::Run) -> anyhow::Result<VmConfig> {
             .disk_size(sizes::parse(text).map_err(|error| refuse("--disk-size", text, error))?);
     }
     if let Some(text) = &args.cpus {
-        config = config.cpus(cpus(text)?);
+        let (count, limit) = limits::cpus(text)?;
+        config = config.cpus(count);
+        if let Some(thousandths) = limit {
+            config = config.cpu_limit(thousandths);
+        }
     }
     if let Some(text) = &args.timeout {
         config = config.timeout(
@@ -148,18 +153,6 @@ fn size_of(mut config: VmConfig, args: &args::Run) -> anyhow::Result<VmConfig> {
         );
     }
     Ok(config)
-}
-
-/// A VM has whole CPUs.
-fn cpus(text: &str) -> Result<u8, Refusal> {
-    match text.parse() {
-        Ok(count @ 1..) => Ok(count),
-        _ => Err(refuse(
-            "--cpus",
-            text,
-            "a VM has a whole number of CPUs, 1 at least",
-        )),
-    }
 }
 
 fn streams_of(config: VmConfig, args: &args::Run, mode: Mode) -> VmConfig {

@@ -98,8 +98,8 @@ fn values_that_make_no_sense_are_refused_by_name() {
     insta::assert_snapshot!(refused("--memory -1 alpine"), @"supermachine: --memory -1: a size cannot be negative");
     insta::assert_snapshot!(refused("--memory 1M alpine"), @"supermachine: --memory 1M: 1048576 bytes of memory are out of range: 16 MiB to 256 GiB");
     insta::assert_snapshot!(refused("--disk-size 99999999999999T alpine"), @"supermachine: --disk-size 99999999999999T: too large");
-    insta::assert_snapshot!(refused("--cpus 0.5 alpine"), @"supermachine: --cpus 0.5: a VM has a whole number of CPUs, 1 at least");
-    insta::assert_snapshot!(refused("--cpus -1 alpine"), @"supermachine: --cpus -1: a VM has a whole number of CPUs, 1 at least");
+    insta::assert_snapshot!(refused("--cpus 0.001 alpine"), @"supermachine: --cpus 0.001: it takes a number of CPUs, like 2 or 1.5, 0.01 at least");
+    insta::assert_snapshot!(refused("--cpus -1 alpine"), @"supermachine: --cpus -1: it takes a number of CPUs, like 2 or 1.5, 0.01 at least");
     insta::assert_snapshot!(refused("--timeout 0 alpine"), @"supermachine: --timeout 0: the duration must be more than zero");
     insta::assert_snapshot!(refused("--timeout soon alpine"), @"supermachine: --timeout soon: not a duration: write 30s, 5m, 1h, or a number of seconds");
     insta::assert_snapshot!(refused("-e =x alpine"), @r#"supermachine: -e "=x": the variable has no name"#);
