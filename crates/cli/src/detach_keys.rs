@@ -122,7 +122,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_lost_without_the_sequence(input: Vec<u8>) {
-            let mut all = input.clone();
+            let mut all = input;
             all.retain(|byte| *byte != 17);
             all.push(b'.');
             prop_assert_eq!(typed("ctrl-p,ctrl-q", &[&all]), (all, Typed::Ordinary));

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! One thread drives it: [`Waiter::wait`] waits, [`Stack::turn`] does what there is to do, and nothing blocks.
-//! See docs/decisions/0007-network-stack.md for why it is not somebody else's stack.
+//! See docs/decisions/0008-network-stack.md for why it is not somebody else's stack.
 #![forbid(unsafe_code)]
 
 mod addresses;

@@ -188,13 +188,13 @@ impl Stack {
 
     /// The connections there are, for a copy of the guest.
     pub fn connections(&self) -> Vec<Lost> {
-        self.tcp.connections()
+        self.tcp.connections(self.outbox.mac())
     }
 
     /// Tells the guest, a copy, that the connections it remembers are no more.
     pub fn lose(&mut self, connections: &[Lost]) {
         for lost in connections {
-            self.outbox.push(lost.frame(self.outbox.mac()));
+            self.outbox.push(lost.frame());
         }
     }
 
@@ -462,7 +462,7 @@ fn accept(listener: &TcpListener) -> (Vec<(std::net::TcpStream, SocketAddr)>, bo
     while accepted.len() < CLIENTS {
         match listener.accept() {
             Ok((stream, client)) if stream.set_nonblocking(true).is_ok() => {
-                accepted.push((stream, client))
+                accepted.push((stream, client));
             }
             Ok(_) => {}
             // Without descriptors left the rest waits for the next client.

@@ -282,12 +282,13 @@ impl Tcp {
     }
 
     /// What a copy of the guest would believe to be connected.
-    pub(crate) fn connections(&self) -> Vec<Lost> {
+    pub(crate) fn connections(&self, mac: [u8; 6]) -> Vec<Lost> {
         let open = self
             .flows
             .iter()
             .filter(|(_, flow)| flow.phase == Phase::Open);
         open.map(|(_, flow)| Lost {
+            mac,
             guest: flow.guest,
             remote: flow.remote,
             seq: flow.sender.nxt(),

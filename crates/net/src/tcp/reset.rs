@@ -41,6 +41,8 @@ pub(super) fn answer(
 /// A connection of a VM that is written down: enough to tell the copy's guest that it is no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
+    /// The guest's hardware address in that life, by which it still goes when it hears of this.
+    pub(crate) mac: [u8; 6],
     pub(crate) guest: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) seq: u32,
@@ -49,7 +51,7 @@ pub struct Lost {
 
 impl Lost {
     /// The reset.
-    pub(crate) fn frame(&self, mac: [u8; 6]) -> Vec<u8> {
+    pub(crate) fn frame(&self) -> Vec<u8> {
         let header = TcpHeader {
             seq: self.seq,
             ack: self.ack,
@@ -57,6 +59,6 @@ impl Lost {
             window: 0,
             options: &[],
         };
-        frame(mac, (self.remote, self.guest), &header)
+        frame(self.mac, (self.remote, self.guest), &header)
     }
 }

@@ -119,7 +119,7 @@ impl Headers {
     }
 
     /// Neighbor discovery is believed from the same link only: no router may have seen it.
-    pub(crate) fn from_this_link(&mut self) {
+    pub(crate) fn mark_as_local(&mut self) {
         self.bytes[super::ETHERNET + 7] = 255;
     }
 

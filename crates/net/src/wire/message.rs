@@ -64,7 +64,7 @@ pub(crate) fn neighbor_advertisement(mac: [u8; 6], guest: Ipv6Addr, asked: Ipv6A
     let mut headers = Headers::default();
     let head = [136, 0, 0, 0, 0xe0, 0, 0, 0];
     headers.icmp(mac, (asked.into(), guest.into()), head, &body);
-    headers.from_this_link();
+    headers.mark_as_local();
     joined(&headers, &body)
 }
 

@@ -441,7 +441,7 @@ fn copies_share_what_was_on_the_disk_and_nobody_waits_for_it_to_be_copied() {
     let check = |vm: &str| home.run(["exec", vm, "sha256sum", "/big"]).ok().to_owned();
     // Forks of forks, each of which changes a part in the middle for itself.
     let mut vm = "v1".to_owned();
-    let mut sums = vec![("v1".to_owned(), sum.clone())];
+    let mut sums = vec![("v1".to_owned(), sum)];
     for round in 0..3 {
         let child = home.run(["fork", &vm]).ok().trim().to_owned();
         assert_eq!(check(&child), sums.last().unwrap().1);
