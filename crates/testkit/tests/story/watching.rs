@@ -138,7 +138,8 @@ fn a_health_check_is_run_inside_and_its_verdict_is_shown() {
 fn figures_and_processes_are_shown_without_a_program_of_the_image() {
     let home = Home::new();
     let image = home.image("busybox");
-    let work = "echo ready; sleep 1001 & while true; do :; done";
+    let work = "sleep 1001 & until grep -q sleep /proc/$!/comm && grep -q State:.S /proc/$!/status; do :; done; \
+                echo ready; while true; do :; done";
     home.run([
         "run", "-d", "--name", "web", "-m", "64m", &image, "sh", "-c", work,
     ])
