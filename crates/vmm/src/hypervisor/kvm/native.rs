@@ -34,7 +34,7 @@ pub(super) fn mend_segments(regs: &kvm_regs, sregs: &mut kvm_sregs, star: u64) {
         ..flat
     };
     sregs.ss = kvm_segment {
-        selector: code + 8,
+        selector: code.wrapping_add(8),
         type_: 3, // data, may be written, was accessed
         db: 1,
         ..flat
@@ -71,6 +71,18 @@ mod tests {
         let rip = 0xffff_ffff_8107_442a;
         assert_eq!(mended(rip, (0x83, 3), (0x2b, 3)), [(0x10, 0), (0x18, 0)]);
         assert_eq!(mended(rip, (0x83, 3), (0x18, 0)), [(0x10, 0), (0x18, 0)]);
+    }
+
+    #[test]
+    fn a_guest_that_says_nonsense_is_believed_and_stops_nobody() {
+        let regs = kvm_regs {
+            rip: u64::MAX,
+            ..kvm_regs::default()
+        };
+        let mut sregs = kvm_sregs::default();
+        sregs.cs.dpl = 3;
+        mend_segments(&regs, &mut sregs, u64::MAX);
+        assert_eq!((sregs.cs.selector, sregs.ss.selector), (0xfffc, 4));
     }
 
     #[test]
