@@ -82,6 +82,7 @@ pub const IMAGES: &[Need] = &[
 pub const TEST: &[Need] = &[
     need("fsck.erofs", "erofs-utils", "judges our root file systems"),
     need("umoci", "umoci", "unpacks images for comparison"),
+    need("runc", "runc", "runs images for comparison"),
     need(
         "skopeo",
         "skopeo",

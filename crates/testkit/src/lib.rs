@@ -23,6 +23,7 @@ mod oracle;
 mod processes;
 mod proxy;
 mod registry;
+mod runc;
 pub mod target;
 mod terminal;
 
@@ -33,6 +34,7 @@ pub use oracle::{skopeo, umoci_unpack};
 pub use processes::Processes;
 pub use proxy::StallingProxy;
 pub use registry::Registry;
+pub use runc::{LIMITS, Runc};
 pub use terminal::{Modes, Terminal};
 
 /// How often a test repeats something: the first number, or the second in a soak (`cargo xtask soak`).

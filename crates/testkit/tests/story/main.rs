@@ -11,6 +11,7 @@ mod people;
 mod programs;
 mod registers;
 mod run;
+mod side_by_side;
 mod snapshots;
 mod sources;
 mod standard_kernel;

@@ -2,6 +2,7 @@
 //! Whatever it prints of names, arguments and contents is escaped, one item a line.
 #![forbid(unsafe_code)]
 
+mod observe;
 mod random;
 mod tree;
 
@@ -46,6 +47,8 @@ fn run(words: &[&[u8]]) -> std::io::Result<ExitCode> {
         [b"tree", directory] => tree::print(directory, &mut std::io::stdout().lock())?,
         // Every kind of randomness a new process has, an item a line.
         [b"random"] => print_lines(random::all()?)?,
+        // What a process finds where it is started, a fact a line.
+        [b"observe"] => print_lines(observe::all()?)?,
         [b"exit", code] => {
             return Ok(ExitCode::from(
                 std::str::from_utf8(code)
@@ -56,7 +59,7 @@ fn run(words: &[&[u8]]) -> std::io::Result<ExitCode> {
         }
         _ => {
             return Err(std::io::Error::other(
-                "usage: argv|env|whoami|cat|count|tree DIR|random|exit CODE",
+                "usage: argv|env|whoami|cat|count|tree DIR|random|observe|exit CODE",
             ));
         }
     }
