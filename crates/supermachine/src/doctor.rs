@@ -1,7 +1,7 @@
 //! What this host can do, check by check.
 
 use crate::assets::{self, Assets};
-use crate::home::{Home, runtime_dir};
+use crate::home::Home;
 use crate::scratch;
 use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ pub(crate) fn examine(home: &Home, libexec: Option<&Path>) -> Vec<Check> {
     let (assets_check, assets) = check_assets(libexec, home);
     let mut checks = vec![check_present(), check_permitted(), assets_check];
     checks.extend(check_kvm(assets.as_ref()));
-    checks.extend([check_home(home), check_runtime_dir(), check_mkfs()]);
+    checks.extend([check_home(home), check_mkfs()]);
     checks
 }
 
@@ -280,18 +280,6 @@ fn check_home(home: &Home) -> Check {
         );
     }
     Check::ok(NAME, found)
-}
-
-fn check_runtime_dir() -> Check {
-    const NAME: &str = "socket directory";
-    match runtime_dir() {
-        Ok(dir) => Check::ok(NAME, dir.display().to_string()),
-        Err(error) => Check::failed(
-            NAME,
-            error.to_string(),
-            "remove it, or set XDG_RUNTIME_DIR to a private directory",
-        ),
-    }
 }
 
 fn check_mkfs() -> Check {

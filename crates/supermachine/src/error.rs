@@ -97,9 +97,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The socket for clients of a VM cannot be made.
-    #[error("cannot listen at {path}")]
+    #[error("cannot listen in {path}")]
     ClientSocket {
-        /// The socket.
+        /// The VM's record.
         path: PathBuf,
         /// Why.
         source: io::Error,

@@ -1,10 +1,9 @@
-//! The state directory and the short directory for sockets.
+//! The state directory.
 
 use crate::saved::Shelf;
 use rustix::fs::{Mode, OFlags, mkdir, open};
 use rustix::io::Errno;
 use rustix::process::geteuid;
-use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -12,10 +11,6 @@ use std::path::{Path, PathBuf};
 
 /// Version of the directory's layout. Another one is refused: an older release must not write into it.
 const FORMAT: &str = "1";
-
-/// The kernel's limit for the path of a socket, and what our names take of it: a slash and 32 digits and `.sock`.
-const MAX_SOCKET_PATH: usize = 107;
-const SOCKET_NAME_LEN: usize = 1 + 32 + 5;
 
 /// What can be wrong with the state directory.
 #[derive(Debug, thiserror::Error)]
@@ -167,29 +162,6 @@ impl Home {
     pub(crate) fn snapshots(&self) -> Shelf {
         Shelf::new(self.dir.join("snapshots"))
     }
-
-    /// The path of a VM's client socket: short whatever the length of the state directory, and the same for
-    /// everyone who knows the directory and the VM's id.
-    pub(crate) fn socket(&self, id: &str) -> Result<PathBuf, HomeError> {
-        let mut hash = Sha256::new();
-        hash.update(self.dir.as_os_str().as_encoded_bytes());
-        hash.update([0]);
-        hash.update(id.as_bytes());
-        Ok(runtime_dir()?.join(format!("{}.sock", &hex(&hash.finalize())[..32])))
-    }
-}
-
-/// `$XDG_RUNTIME_DIR/supermachine`, or a private directory under /tmp.
-pub(crate) fn runtime_dir() -> Result<PathBuf, HomeError> {
-    let given = std::env::var_os("XDG_RUNTIME_DIR")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute() && path.is_dir())
-        .map(|path| path.join("supermachine"))
-        .filter(|path| path.as_os_str().len() + SOCKET_NAME_LEN <= MAX_SOCKET_PATH);
-    let dir =
-        given.unwrap_or_else(|| PathBuf::from(format!("/tmp/supermachine-{}", geteuid().as_raw())));
-    make_private(&dir)?;
-    Ok(dir)
 }
 
 /// Makes a directory of mode 0700, or checks that the one that is there is ours alone. In a directory like
@@ -306,18 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_of_a_very_long_home_stay_short_and_differ_by_vm() {
-        let temporary = tempfile::tempdir().unwrap();
-        let dir = temporary.path().join("x".repeat(200)).join("y".repeat(200));
-        let home = Home::open(&dir).unwrap();
-        let (a, b) = (home.socket("a").unwrap(), home.socket("b").unwrap());
-        assert!(a.as_os_str().len() <= MAX_SOCKET_PATH);
-        assert_ne!(a, b);
-        assert_eq!(a, Home::open(&dir).unwrap().socket("a").unwrap());
-    }
-
-    #[test]
-    fn a_socket_directory_that_is_a_link_or_open_to_others_is_refused() {
+    fn a_directory_that_is_a_link_or_open_to_others_is_refused() {
         let temporary = tempfile::tempdir().unwrap();
         let link = temporary.path().join("link");
         symlink("/tmp", &link).unwrap();

@@ -5,7 +5,7 @@ use crate::processes::Processes;
 use crate::{host, target};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -84,11 +84,9 @@ impl Home {
             .prefix("sm-")
             .tempdir()
             .expect("make a temporary directory");
-        for directory in ["run", "user", "bin", "images"] {
+        for directory in ["user", "bin", "images"] {
             fs::create_dir(temp.path().join(directory)).expect("fill a temporary directory");
         }
-        fs::set_permissions(temp.path().join("run"), fs::Permissions::from_mode(0o700))
-            .expect("our own directory");
         if person != Person::Tester {
             host::require_root();
             give_away(temp.path());
@@ -141,10 +139,7 @@ impl Home {
             }
             Person::Unprivileged(kvm) => self.stage(kvm),
         };
-        command
-            .args(words)
-            .env("SUPERMACHINE_HOME", &self.state)
-            .env("XDG_RUNTIME_DIR", self.temp.path().join("run"));
+        command.args(words).env("SUPERMACHINE_HOME", &self.state);
         // Docker's credentials of whoever runs the tests are none of our business.
         command.env("HOME", self.temp.path().join("user"));
         for variable in [
@@ -167,16 +162,16 @@ impl Home {
         assert!(left.is_empty(), "still running: {left:?}");
     }
 
-    /// Waits for teardown, then panics if a process of ours still runs or the runtime directory holds anything.
+    /// Waits for teardown, then panics if a process of ours still runs or a socket is left.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
         self.assert_nothing_runs();
-        let files = crate::files::list(&self.temp.path().join("run"));
-        let sockets: Vec<_> = files.iter().filter(|path| !path.is_dir()).collect();
-        assert!(
-            sockets.is_empty(),
-            "left in the runtime directory: {sockets:?}"
-        );
+        let is_socket = |path: &PathBuf| {
+            fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+        };
+        let files = crate::files::list(self.temp.path());
+        let sockets: Vec<_> = files.into_iter().filter(is_socket).collect();
+        assert!(sockets.is_empty(), "left: {sockets:?}");
     }
 
     /// Sets the scene in a mount namespace, drops every privilege and becomes the program. The programs and

@@ -22,7 +22,6 @@ use crate::vmm::{SavedFiles, VmmConnector, VmmError, VmmProcess};
 use ::snapshot::Digest;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -81,11 +80,9 @@ pub(crate) struct Launch<'a> {
 /// Starts a VM. Whatever fails, nothing of it is left but the record of a VM that was to be kept.
 pub(crate) fn start(launch: Launch<'_>, source: Source) -> Result<Started, Error> {
     let limit = launch.plan.record.config.start_deadline;
-    // Before anything is made: a directory for sockets that cannot be used ends the start anyway.
-    let socket = launch.home.socket(&launch.plan.record.id)?;
     let (mut entry, clients, source) = take_entry(&launch, source)?;
     match launch.begin(&entry, source, Deadline::after(limit)) {
-        Ok(running) => hand_over(running, (&socket, clients), entry, launch),
+        Ok(running) => hand_over(running, clients, entry, launch),
         Err(error) => {
             let error = error.within(limit);
             abandon(&mut entry, &error);
@@ -211,12 +208,12 @@ impl Launch<'_> {
 /// Opens the VM to other processes and leaves it to its supervisor's thread.
 fn hand_over(
     running: Running,
-    (socket, clients): (&Path, Option<Clients>),
+    clients: Option<Clients>,
     mut entry: Entry,
     launch: Launch<'_>,
 ) -> Result<Started, Error> {
     entry.record.vmm_pid = running.vmm.pid();
-    let (shared, clients) = match open_doors(socket, clients, &mut entry) {
+    let (shared, clients) = match open_doors(clients, &mut entry) {
         Ok(doors) => doors,
         Err(error) => {
             abandon(&mut entry, &error);
@@ -243,19 +240,18 @@ fn hand_over(
 }
 
 fn open_doors(
-    name: &Path,
     clients: Option<Clients>,
     entry: &mut Entry,
 ) -> Result<(Arc<Shared>, Clients), Error> {
     let shared = Shared::new().map_err(|errno| Error::Session(SessionError::Socket(errno)))?;
     let failed = |errno: rustix::io::Errno| Error::ClientSocket {
-        path: name.to_owned(),
+        path: entry.dir.clone(),
         source: errno.into(),
     };
     let clients = match clients {
         Some(clients) => clients,
         None => {
-            let listener = Listener::open(name).map_err(failed)?;
+            let listener = Listener::open(&entry.dir).map_err(failed)?;
             Clients::new(entry.record.id.clone(), listener)
         }
     };

@@ -175,7 +175,7 @@ mod tests {
 
     fn clients() -> (tempfile::TempDir, Clients, Client) {
         let dir = tempfile::tempdir().unwrap();
-        let listener = Listener::open(&dir.path().join("a.sock")).unwrap();
+        let listener = Listener::open(dir.path()).unwrap();
         let id = crate::home::random_hex(64);
         let client = Client::new(listener.address(), id.clone());
         (dir, Clients::new(id, listener), client)

@@ -11,10 +11,10 @@ use testkit::{Home, Processes, files, target};
 /// One next number of a VM that counts.
 const NEXT: [&str; 3] = ["sh", "-c", "echo next > /in; cat /out"];
 
-fn kill_vmms() {
-    for vmm in Processes::of_this_test().vmms() {
+fn kill_all(processes: &[Pid]) {
+    for process in processes {
         // It may just have ended.
-        let _ = kill_process(vmm, Signal::KILL);
+        let _ = kill_process(*process, Signal::KILL);
     }
 }
 
@@ -39,7 +39,7 @@ fn whoever_is_killed_while_a_snapshot_goes_on_leaves_nothing_and_the_next_one_go
         // Wherever it is by then; it may have finished.
         run.ends_within(Duration::from_millis(milliseconds));
         if round % 2 == 0 {
-            kill_vmms();
+            kill_all(&Processes::of_this_test().vmms());
         } else {
             run.signal(Signal::KILL);
         }
@@ -86,7 +86,6 @@ fn program_with_a_pool(home: &Home) -> Child {
         .args([&home.image("busybox"), "100000", "2", "4"])
         .env("SUPERMACHINE_HOME", home.path())
         .env("SUPERMACHINE_LIBEXEC", target::programs())
-        .env("XDG_RUNTIME_DIR", home.scratch().join("run"))
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
@@ -124,4 +123,54 @@ fn a_program_that_is_killed_with_a_pool_at_work_leaves_no_vm_no_process_and_no_f
     }
     home.run(["run", "--rm", &home.image("busybox"), "true"])
         .ok();
+}
+
+/// Copies may come up after whoever wanted them was killed, or go on their own.
+fn remove_whatever_comes_up(home: &Home) {
+    loop {
+        let names = home.run(["ps", "-a", "-q"]);
+        let names: Vec<_> = names.ok().lines().map(str::to_owned).collect();
+        if names.is_empty() && Processes::of_this_test().supervisors().is_empty() {
+            break;
+        }
+        let words = ["rm", "-f"].map(str::to_owned);
+        home.run(words.into_iter().chain(names));
+    }
+    home.assert_nothing_left();
+}
+
+#[test]
+fn whoever_is_killed_while_a_vm_is_forked_leaves_whole_copies_or_none() {
+    let home = Home::new();
+    for (round, milliseconds) in (0..=60).step_by(4).enumerate() {
+        counter(&home, "v1");
+        let fork = home.cli(["fork", "v1", "-n", "3"]).start();
+        fork.ends_within(Duration::from_millis(milliseconds));
+        match round % 3 {
+            0 => {
+                fork.signal(Signal::KILL);
+                fork.finish();
+                assert_eq!(count(&home, "v1"), 1);
+                each_copy_works_or_is_gone(&home);
+            }
+            1 => {
+                kill_all(&Processes::of_this_test().vmms());
+                fork.finish();
+            }
+            _ => {
+                kill_all(&Processes::of_this_test().supervisors());
+                fork.finish();
+            }
+        }
+        remove_whatever_comes_up(&home);
+    }
+}
+
+/// Those that were told to go on have supervisors of their own. One whose start nobody waited for may end.
+fn each_copy_works_or_is_gone(home: &Home) {
+    for name in home.run(["ps", "-q"]).ok().lines() {
+        let out = home.run(["exec", name, "true"]);
+        let gone = out.stderr.contains("not running") || out.stderr.contains(name);
+        assert!(out.code == 0 || gone, "{}", out.stderr);
+    }
 }
