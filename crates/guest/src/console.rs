@@ -2,7 +2,7 @@
 //! hand-over from the kernel and for fatal errors only.
 
 use crate::sys::{fd, process};
-use proto::guest::FATAL_PREFIX;
+use proto::guest::{AGENT_DIED_PREFIX, FATAL_PREFIX};
 
 /// The exit code of a role that has told the console why it ended.
 pub const REPORTED: i32 = 70;
@@ -18,8 +18,17 @@ pub fn line(text: &str) {
 
 /// Writes the line from which the host learns that the machine gave up, and why.
 pub fn fatal(reason: &str) {
+    last_line(FATAL_PREFIX, reason);
+}
+
+/// Writes the line from which the host learns that the agent is no more, and why.
+pub fn agent_died(reason: &str) {
+    last_line(AGENT_DIED_PREFIX, reason);
+}
+
+fn last_line(prefix: &str, reason: &str) {
     // One line, whatever the reason holds: the host reads the console line by line.
-    line(&format!("{FATAL_PREFIX}{}", reason.replace('\n', " ")));
+    line(&format!("{prefix}{}", reason.replace('\n', " ")));
     drain();
 }
 

@@ -18,6 +18,9 @@ pub const FIRST_LINE: &str = "supermachine: init";
 /// A console line with this prefix carries the reason PID 1 gave up; the VM powers off after it.
 pub const FATAL_PREFIX: &str = "supermachine: fatal: ";
 
+/// A console line with this prefix says why the agent is no more; the VM powers off after it.
+pub const AGENT_DIED_PREFIX: &str = "supermachine: agent died: ";
+
 /// Block device slots, in the order their drivers probe: `/dev/vda`, `/dev/vdb`, then data disks.
 pub mod disk {
     /// The image's read-only root (erofs).

@@ -20,6 +20,7 @@ pub mod control;
 pub mod files;
 pub mod frame;
 pub mod guest;
+pub mod happening;
 pub mod mounts;
 pub mod session;
 pub mod supervisor;

@@ -294,7 +294,7 @@ pub enum Event {
         /// Of the [`Identity`].
         generation: [u8; 16],
     },
-    /// The kernel killed a process of the workload because memory ran out.
+    /// The kernel killed a process of the workload because memory ran out, and nobody knows which.
     OutOfMemory,
     /// The process ended and all of its output has been sent. The last frame of a session.
     Exited(Exit),
@@ -311,6 +311,17 @@ pub enum Event {
         /// How many more there are than were listed.
         omitted: u32,
     },
+    /// As [`Event::OutOfMemory`], of a process that is known.
+    OutOfMemoryKill(Victim),
+}
+
+/// A process that the kernel killed because memory ran out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Victim {
+    /// What it called itself: 15 bytes at most.
+    pub name: String,
+    /// Its id as the workload saw it, if it was there long enough to be asked for it.
+    pub pid: Option<i32>,
 }
 
 /// What the workload uses, as its cgroup tells.
@@ -452,6 +463,14 @@ mod tests {
         let file = Request::new(RequestBody::AwaitReady(Awaited::File(b"/x".to_vec())));
         assert_eq!(encode(&file), [2, 6, 1, 2, b'/', b'x']);
         assert_eq!(encode(&Event::Ready), [8]);
+        let victim = Victim {
+            name: "sh".into(),
+            pid: None,
+        };
+        assert_eq!(
+            encode(&Event::OutOfMemoryKill(victim)),
+            [12, 2, b's', b'h', 0]
+        );
         assert_eq!(encode(&Request::new(RequestBody::Measure)), [2, 8]);
         assert_eq!(encode(&Request::new(RequestBody::ListProcesses)), [2, 9]);
     }

@@ -1,6 +1,7 @@
 //! A later command (`exec`, `stop`, `wait`, ...) and the supervisor of a running VM, over the
 //! sequenced-packet socket that the VM's record names. One packet is one message.
 
+use crate::happening::Happening;
 use crate::session::Exit;
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,9 @@ pub enum RequestBody {
     /// process that runs already ([`crate::session`]): output from now on, how it all ended as the last frame. Several
     /// may be attached; the workload's output waits for the slowest. An end of standard input is not passed on.
     Attach,
+    /// What happens to the VM. Answered by one [`Reply::Happened`] for each, from its start on as far as is remembered,
+    /// then `Done` when it is gone for good. Who does not read is dropped.
+    Events,
 }
 
 /// Supervisor to client.
@@ -84,4 +88,6 @@ pub enum Reply {
     Failed(String),
     /// This is the supervisor of another VM.
     AnotherVm,
+    /// Something happened to the VM.
+    Happened(Happening),
 }

@@ -26,6 +26,7 @@
 //! | [`Ready`] | what shows that a workload is ready; [`Vm::wait_ready`] |
 //! | [`Pool`] | VMs made ahead of time, so that having a clean one takes microseconds; [`Image::pool`], [`Snapshot::pool`] |
 //! | [`ExecBuilder`], [`Child`], [`Output`] | further processes inside it |
+//! | [`Events`] | what happens to a VM, as it happens; [`Vm::events`] |
 //! | [`Files`] | files and trees of a running VM: read, write, copy; [`Vm::files`] |
 //! | [`Error`] | what failed, at which step, with an exit code and a hint |
 
@@ -39,6 +40,7 @@ mod deadline;
 pub mod detached;
 pub mod doctor;
 mod error;
+mod events;
 mod exec;
 mod files;
 mod forks;
@@ -84,17 +86,21 @@ pub use error::{
     ArchiveError, AssetError, ClientError, ConfigError, Error, HomeError, ImageError, PacketError,
     PoolError, ReadyError, RecordError, SavedError, ScratchError, SessionError, VmmError,
 };
+pub use events::{Event, Events};
 pub use exec::{Child, ExecBuilder, ExecStdin, Output};
 pub use files::{
     CopyOptions, DirEntry, FileReader, FileStat, Files, FilesError, TarReader, WriteOptions,
 };
 pub use handle::Image;
-pub use health::{Health, HealthStatus, Probe};
+pub use health::{Health, Probe};
 pub use lives::Lives;
 pub use pool::{Pool, PoolBuilder, PoolStats, PooledVm};
 pub use proto::control::{KernelFlavor, Step};
 pub use proto::files::FileKind;
-pub use proto::session::{Exit, ExitStatus, Failure, FailureKind, ProcessInfo, Usage, WindowSize};
+pub use proto::happening::{EventKind, HealthStatus};
+pub use proto::session::{
+    Exit, ExitStatus, Failure, FailureKind, ProcessInfo, Usage, Victim, WindowSize,
+};
 pub use ready::{Pattern, Ready};
 pub use record::{VmDetails, VmStatus, VmSummary};
 pub use runtime::{Runtime, RuntimeBuilder};
@@ -134,6 +140,7 @@ mod tests {
         is_shared::<Attachment>();
         is_shared::<StdinWriter>();
         is_shared::<OutputReader>();
+        is_shared::<Events>();
         is_shared::<Error>();
     }
 }

@@ -4,6 +4,7 @@ use crate::attachment::Attachment;
 use crate::config::Workload;
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::events::Events;
 use crate::exec::{ExecBuilder, Output};
 use crate::files::Files;
 use crate::forks;
@@ -231,6 +232,14 @@ impl Vm {
                 waiting_for: "the workload",
                 limit,
             }),
+        }
+    }
+
+    /// What happens to the VM, from its start on.
+    pub fn events(&self) -> Result<Events, Error> {
+        match &self.reach {
+            Reach::Local { shared, .. } => Ok(Events::local(Arc::clone(shared))),
+            Reach::Remote(client) => Ok(Events::remote(client.subscribe()?)),
         }
     }
 

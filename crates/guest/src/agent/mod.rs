@@ -22,6 +22,7 @@ mod streams;
 mod tests;
 mod token;
 mod usage;
+mod victims;
 
 use crate::console;
 use crate::failure::failure;
@@ -46,6 +47,7 @@ use std::path::Path;
 use std::time::Instant;
 use stop::Stopping;
 use token::{SessionId, Token};
+use victims::KernelLog;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -101,6 +103,8 @@ struct Agent {
     children: BTreeMap<process::Pid, SessionId>,
     /// The session of the workload.
     main: Option<SessionId>,
+    /// The session that is told of the machine where there is no workload.
+    witness: Option<SessionId>,
     /// The machine stays when the workload has ended.
     stay: bool,
     /// It also stays when something has failed.
@@ -108,6 +112,7 @@ struct Agent {
     stopping: Stopping,
     /// When to listen again, after a connection could not be taken.
     accept_again: Option<Instant>,
+    kernel_log: KernelLog,
     /// Kills for want of memory that have been told to the host.
     memory_kills_told: u64,
     /// Kills for want of memory that are some session's exit.
@@ -148,7 +153,7 @@ pub fn run(cgroup: Cgroup) -> ! {
             process::exit(0)
         }
         Err(reason) => {
-            console::fatal(&reason);
+            console::agent_died(&reason);
             process::exit(console::REPORTED);
         }
     }
@@ -157,6 +162,8 @@ pub fn run(cgroup: Cgroup) -> ! {
 impl Agent {
     /// Everything up to the template point.
     fn open(cgroup: Cgroup) -> Result<Self, BootError> {
+        // Before /proc shows the workload's processes only.
+        let kernel_log = KernelLog::open().step("open the kernel's log")?;
         let reaper = ReaperLink::fork(&cgroup)?;
         sysctl::apply().step("set kernel parameters")?;
         let prepared = Prepared::open().step("prepare for a workload")?;
@@ -203,10 +210,12 @@ impl Agent {
                 .step("open the list of sockets")?,
             children: BTreeMap::new(),
             main: None,
+            witness: None,
             stay: false,
             keep_on_failure: false,
             stopping: Stopping::No,
             accept_again: None,
+            kernel_log,
             memory_kills_told: 0,
             memory_kills_attributed: 0,
             many_files: false,

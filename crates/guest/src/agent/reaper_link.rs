@@ -16,6 +16,8 @@ pub struct ReaperLink {
     pub pid: Pid,
     link: Link,
     open: bool,
+    /// Its process has ended, and nothing is left of its namespace.
+    pub gone: bool,
 }
 
 /// What came from the reaper.
@@ -55,6 +57,7 @@ impl ReaperLink {
             pid,
             link,
             open: true,
+            gone: false,
         })
     }
 

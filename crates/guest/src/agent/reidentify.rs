@@ -65,6 +65,7 @@ impl Agent {
         let Some(heir) = heir else {
             // As after `Prepare`: the machine stays until it is stopped.
             self.main = None;
+            self.witness = Some(id);
             self.stay = true;
             return Ok(id);
         };

@@ -83,7 +83,11 @@ impl Agent {
             Token::ChildEnds => self.reap(),
             Token::Reaper => self.hear_reaper(),
             Token::MemoryEvents => {
-                self.tell_memory_kills();
+                self.note_memory_kills();
+                Ok(())
+            }
+            Token::KernelLog => {
+                self.name_victims();
                 Ok(())
             }
             Token::Freezer => {
@@ -248,6 +252,7 @@ impl Agent {
         signal::clear(&self.child_ends);
         while let Some(ended) = process::reap(process::Patience::None) {
             if ended.pid == self.reaper.pid {
+                self.reaper.gone = true;
                 self.reaper_ended(ended)?;
             } else if let Some(id) = self.children.remove(&ended.pid) {
                 self.process_ended(id, ended.status, ended.max_rss_kib);
@@ -356,12 +361,47 @@ impl Agent {
         self.schedule(id);
     }
 
-    /// Tells the main session about kills for want of memory it has not heard of.
-    pub(super) fn tell_memory_kills(&mut self) {
+    /// The kernel counts a kill before it says in its log whom it killed.
+    fn note_memory_kills(&mut self) {
         let kills = self.cgroup.out_of_memory_kills().unwrap_or(0);
+        if kills <= self.memory_kills_told {
+            return;
+        }
+        self.name_victims();
         if kills > self.memory_kills_told {
-            self.memory_kills_told = kills;
-            self.tell_main(&Event::OutOfMemory);
+            let token = Token::KernelLog.to_bits();
+            // Registered already, it tells just the same.
+            let _ = self
+                .epoll
+                .add(&self.kernel_log, Interest::ReadableEdge, token);
+        }
+    }
+
+    fn name_victims(&mut self) {
+        for victim in self.kernel_log.victims() {
+            self.memory_kills_told += 1;
+            self.tell_witness(&Event::OutOfMemoryKill(victim));
+        }
+    }
+
+    /// Tells the host about every kill for want of memory it has not heard of, with a name or without.
+    pub(super) fn tell_memory_kills(&mut self) {
+        self.name_victims();
+        self.epoll.remove(&self.kernel_log);
+        let kills = self.cgroup.out_of_memory_kills().unwrap_or(0);
+        while self.memory_kills_told < kills {
+            self.memory_kills_told += 1;
+            self.tell_witness(&Event::OutOfMemory);
+        }
+    }
+
+    fn tell_witness(&mut self, event: &Event) {
+        let Some(id) = self.main.or(self.witness) else {
+            return;
+        };
+        if let Some(session) = self.sessions.get(id) {
+            session.tell(event);
+            self.schedule(id);
         }
     }
 

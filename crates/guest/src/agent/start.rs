@@ -86,6 +86,7 @@ impl Agent {
     fn prepare(&mut self, id: SessionId, machine: &session::Machine) -> Result<(), Failure> {
         self.set_machine_up(id, machine)?;
         self.stay = true;
+        self.witness = Some(id);
         if let Some(session) = self.sessions.get(id) {
             session.tell(&Event::Started { pid: NO_WORKLOAD });
         }

@@ -129,6 +129,9 @@ impl Agent {
 
     /// The reaper is the last of its namespace to be reaped.
     fn wait_for_namespace(&self, until: Instant) {
+        if self.reaper.gone {
+            return;
+        }
         loop {
             while let Some(ended) = process::reap(process::Patience::None) {
                 if ended.pid == self.reaper.pid {

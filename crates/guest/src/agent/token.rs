@@ -28,6 +28,7 @@ pub enum Token {
     Reaper,
     MemoryEvents,
     Freezer,
+    KernelLog,
     Session(SessionId, Part),
 }
 
@@ -40,8 +41,9 @@ impl Token {
             Self::Reaper => 2,
             Self::MemoryEvents => 3,
             Self::Freezer => 4,
+            Self::KernelLog => 5,
             Self::Session(SessionId { slot, generation }, part) => {
-                (5 + part as u64) | (slot as u64) << 8 | (generation as u64) << 40
+                (6 + part as u64) | (slot as u64) << 8 | (generation as u64) << 40
             }
         }
     }
@@ -54,9 +56,10 @@ impl Token {
             2 => return Self::Reaper,
             3 => return Self::MemoryEvents,
             4 => return Self::Freezer,
-            5 => Part::Connection,
-            6 => Part::Stdin,
-            7 => Part::Stdout,
+            5 => return Self::KernelLog,
+            6 => Part::Connection,
+            7 => Part::Stdin,
+            8 => Part::Stdout,
             _ => Part::Stderr,
         };
         Self::Session(
@@ -81,6 +84,7 @@ mod tests {
             Token::Reaper,
             Token::MemoryEvents,
             Token::Freezer,
+            Token::KernelLog,
         ];
         for part in [Part::Connection, Part::Stdin, Part::Stdout, Part::Stderr] {
             for (slot, generation) in [(0, 0), (7, 1), (u32::MAX, GENERATION_MASK)] {

@@ -89,7 +89,7 @@ fn supervise(agent: process::Pid) {
             continue;
         }
         if let Some(reason) = unexpected(ended.status) {
-            console::fatal(&reason);
+            console::agent_died(&reason);
         }
         return;
     }
@@ -100,13 +100,13 @@ fn supervise(agent: process::Pid) {
 fn unexpected(status: i32) -> Option<String> {
     if libc::WIFSIGNALED(status) {
         return Some(format!(
-            "the agent was killed by signal {}",
+            "it was killed by signal {}",
             libc::WTERMSIG(status)
         ));
     }
     match libc::WEXITSTATUS(status) {
         0 | console::REPORTED => None,
-        code => Some(format!("the agent exited with code {code}")),
+        code => Some(format!("it exited with code {code}")),
     }
 }
 
@@ -118,10 +118,10 @@ mod tests {
     fn only_an_end_nobody_told_about_is_told_by_pid_1() {
         assert_eq!(unexpected(0), None);
         assert_eq!(unexpected(console::REPORTED << 8), None);
-        assert_eq!(unexpected(3 << 8).unwrap(), "the agent exited with code 3");
+        assert_eq!(unexpected(3 << 8).unwrap(), "it exited with code 3");
         assert_eq!(
             unexpected(libc::SIGKILL).unwrap(),
-            "the agent was killed by signal 9"
+            "it was killed by signal 9"
         );
     }
 }

@@ -7,7 +7,7 @@ mod monitor;
 mod state;
 
 pub(crate) use monitor::Monitor;
-pub use state::{Health, HealthStatus, Probe};
+pub use state::{Health, Probe};
 
 use crate::bytes::ByteString;
 use crate::config::{HealthConfig, HealthWish};

@@ -2,24 +2,13 @@
 
 use super::Check;
 use crate::time::rfc3339;
+use proto::happening::HealthStatus;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime};
 
 /// Tests that are remembered, and how much of what each wrote: Docker's figures.
 const PROBES: usize = 5;
 const OUTPUT: usize = 4096;
-
-/// Whether a workload is well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HealthStatus {
-    /// No test has said so yet.
-    Starting,
-    /// It is.
-    Healthy,
-    /// Several tests in a row say that it is not.
-    Unhealthy,
-}
 
 /// Whether a workload is well, and the last tests of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

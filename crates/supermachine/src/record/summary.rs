@@ -2,8 +2,8 @@
 
 use super::content::{Record, State};
 use crate::bytes::ByteString;
-use crate::health::HealthStatus;
 use crate::time::{as_rfc3339, from_unix_nanos};
+use proto::happening::HealthStatus;
 use proto::session::Exit;
 use serde::Serialize;
 use std::collections::BTreeMap;

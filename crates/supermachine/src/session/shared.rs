@@ -4,7 +4,7 @@ use super::SessionError;
 use super::state::{Answer, Finished, State, Tee};
 use crate::deadline::Deadline;
 use proto::frame::{Kind, MAX_PAYLOAD};
-use proto::session::{Control, Event, OutputStream, Request, WindowSize};
+use proto::session::{Control, Event, OutputStream, Request, Victim, WindowSize};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
@@ -292,6 +292,11 @@ impl Session {
         }
         let answered = self.wait_answer(Answer::Told, deadline)?;
         Ok(answered.map(|()| self.lock().state.take_told()))
+    }
+
+    /// Kills for want of memory the guest has told of since this was called last.
+    pub(crate) fn take_memory_kills(&self) -> Vec<Option<Victim>> {
+        self.lock().state.take_memory_kills()
     }
 
     /// Lets a workload that was frozen on this session go on.

@@ -4,7 +4,7 @@ use super::error::SessionError;
 use super::inbox::{Inbox, Overrun};
 use super::outbox::Outbox;
 use proto::frame::{Decoder, Kind, MAX_DATA};
-use proto::session::{Control, Event, Exit, OutputStream, WINDOW};
+use proto::session::{Control, Event, Exit, OutputStream, Victim, WINDOW};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 
@@ -16,6 +16,9 @@ pub(crate) type Tee = Box<dyn FnMut(OutputStream, &[u8]) + Send>;
 
 /// Messages of one answer; a guest sends ten at most.
 const MOST_TOLD: usize = 100;
+
+/// Kills for want of memory that nobody has asked for yet; a guest that tells of more has told enough.
+const MOST_KILLS: usize = 64;
 
 /// Everything known about one session.
 pub(crate) struct State {
@@ -32,6 +35,7 @@ pub(crate) struct State {
     answer: Option<Answer>,
     /// What an answer of several messages brought.
     told: Vec<Event>,
+    memory_kills: Vec<Option<Victim>>,
     finished: Option<Finished>,
     tee: Option<Tee>,
     tap: Option<Tap>,
@@ -88,6 +92,7 @@ impl State {
             heard: false,
             answer: None,
             told: Vec::new(),
+            memory_kills: Vec::new(),
             finished: None,
             tee,
             tap: None,
@@ -107,6 +112,17 @@ impl State {
     /// The messages of an answer that has more than one word.
     pub(crate) fn take_told(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.told)
+    }
+
+    /// Kills for want of memory the guest has told of since this was called last.
+    pub(super) fn take_memory_kills(&mut self) -> Vec<Option<Victim>> {
+        std::mem::take(&mut self.memory_kills)
+    }
+
+    fn note_memory_kill(&mut self, victim: Option<Victim>) {
+        if self.memory_kills.len() < MOST_KILLS {
+            self.memory_kills.push(victim.map(printable));
+        }
     }
 
     /// How the session ended, once it has.
@@ -250,8 +266,8 @@ impl State {
                     .ok_or(SessionError::Protocol("more input credit than was spent"))?;
             }
             Event::StdinClosed => self.stdin_open = false,
-            // The exit says so too; this is news only for a log of events.
-            Event::OutOfMemory => {}
+            Event::OutOfMemory => self.note_memory_kill(None),
+            Event::OutOfMemoryKill(victim) => self.note_memory_kill(Some(victim)),
             Event::Frozen => self.answer = Some(Answer::Frozen),
             Event::Identified { generation } => self.answer = Some(Answer::Identified(generation)),
             Event::Ready => self.answer = Some(Answer::Ready),
@@ -285,5 +301,15 @@ impl State {
             self.finished = Some(how);
             self.outbox.clear();
         }
+    }
+}
+
+/// Root inside the VM could make the agent say anything, terminal control sequences too.
+fn printable(victim: Victim) -> Victim {
+    const LONGEST_NAME: usize = 64;
+    let name = victim.name.chars().filter(|c| !c.is_control());
+    Victim {
+        name: name.take(LONGEST_NAME).collect(),
+        pid: victim.pid,
     }
 }

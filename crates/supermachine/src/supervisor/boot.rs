@@ -243,7 +243,6 @@ fn open_doors(
     clients: Option<Clients>,
     entry: &mut Entry,
 ) -> Result<(Arc<Shared>, Clients), Error> {
-    let shared = Shared::new().map_err(|errno| Error::Session(SessionError::Socket(errno)))?;
     let failed = |errno: rustix::io::Errno| Error::ClientSocket {
         path: entry.dir.clone(),
         source: errno.into(),
@@ -255,6 +254,8 @@ fn open_doors(
             Clients::new(entry.record.id.clone(), listener)
         }
     };
+    let shared = Shared::new(clients.journal())
+        .map_err(|errno| Error::Session(SessionError::Socket(errno)))?;
     entry.record.socket = clients.address();
     let since_ns = unix_nanos(SystemTime::now());
     entry.record.started_ns = since_ns;

@@ -38,6 +38,9 @@ pub enum ClientError {
         "no stream to the VM was received; this process may be at its limit of open files (ulimit -n)"
     )]
     NoStream,
+    /// The stream of events ended before the VM did.
+    #[error("the events of the VM broke off: its supervisor died, or they were read too slowly")]
+    EventsCut,
     /// The supervisor could not do it.
     #[error("{0}")]
     Refused(String),
@@ -80,6 +83,11 @@ impl Client {
         }
     }
 
+    /// Asks for what several answers may follow.
+    pub(crate) fn subscribe(&self) -> Result<OwnedFd, ClientError> {
+        self.request(RequestBody::Events, Deadline::NEVER)
+    }
+
     fn request(&self, body: RequestBody, deadline: Deadline) -> Result<OwnedFd, ClientError> {
         let stream = listener::dial(&self.socket).map_err(|errno| match errno {
             Errno::NOENT | Errno::CONNREFUSED => ClientError::NotRunning,
@@ -96,7 +104,10 @@ impl Client {
 }
 
 /// The next answer.
-fn receive(stream: &OwnedFd, deadline: Deadline) -> Result<(Reply, Vec<OwnedFd>), ClientError> {
+pub(crate) fn receive(
+    stream: &OwnedFd,
+    deadline: Deadline,
+) -> Result<(Reply, Vec<OwnedFd>), ClientError> {
     loop {
         match packet::try_receive::<Reply>(stream) {
             Ok(Some((Reply::Failed(message), _))) => return Err(ClientError::Refused(message)),

@@ -1,11 +1,14 @@
 //! The other processes that talk to a supervisor.
 
+use super::journal::Journal;
 use super::listener::Listener;
 use super::shared::Outcome;
 use crate::deadline::Deadline;
 use crate::packet::{self, PacketError};
+use proto::happening::EventKind;
 use proto::supervisor::{Reply, Request, RequestBody, VERSION};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A client that takes no answer for so long is stuck.
@@ -22,6 +25,8 @@ pub(super) enum Waiting {
     Paused,
     /// The vCPUs to go on.
     Resumed,
+    /// Whatever happens, until the VM is gone for good.
+    Events,
 }
 
 /// One client. It asks once.
@@ -58,15 +63,41 @@ pub(super) struct Clients {
     vm: String,
     listener: Listener,
     connections: Vec<Connection>,
+    journal: Arc<Journal>,
 }
 
 impl Clients {
-    pub(super) const fn new(vm: String, listener: Listener) -> Self {
+    pub(super) fn new(vm: String, listener: Listener) -> Self {
         Self {
             vm,
             listener,
             connections: Vec::new(),
+            journal: Arc::default(),
         }
+    }
+
+    /// What happened to the VM, over all its lives.
+    pub(super) fn journal(&self) -> Arc<Journal> {
+        Arc::clone(&self.journal)
+    }
+
+    /// Writes down what happens, and tells those who want to know. One who does not read is dropped.
+    pub(super) fn note(&mut self, kind: EventKind) {
+        let happened = Reply::Happened(self.journal.note(kind));
+        self.connections.retain(|connection| {
+            connection.waiting != Some(Waiting::Events)
+                || packet::try_send(&connection.socket, &happened, &[]).is_ok()
+        });
+    }
+
+    /// Tells a client what happened so far, and from now on what happens.
+    pub(super) fn subscribe(&mut self, connection: Connection) {
+        for happening in self.journal.all() {
+            if packet::try_send(&connection.socket, &Reply::Happened(happening), &[]).is_err() {
+                return;
+            }
+        }
+        self.keep(connection, Waiting::Events);
     }
 
     /// Where they connect to.
@@ -132,14 +163,16 @@ impl Clients {
     /// Tells everybody how it ended.
     pub(super) fn dismiss(mut self, outcome: &Outcome) {
         self.tell(outcome);
+        self.answer(Waiting::Events, &Reply::Done);
     }
 
     /// Tells everybody who waits how this life ended, and goes on listening.
     pub(super) fn tell(&mut self, outcome: &Outcome) {
-        for connection in self
-            .connections
-            .extract_if(.., |connection| connection.waiting.is_some())
-        {
+        for connection in self.connections.extract_if(.., |connection| {
+            connection
+                .waiting
+                .is_some_and(|waiting| waiting != Waiting::Events)
+        }) {
             connection.reply(&last_reply(connection.waiting, outcome));
         }
     }

@@ -3,11 +3,13 @@
 use super::clients::Connection;
 use super::hold::{Access, Answered};
 use super::plan::Facts;
+use super::shared::Order;
 use super::snapshot::{self, Subject};
 use super::starting::disk_mode;
 use super::thread::Supervisor;
 use crate::error::describe;
 use proto::control::Event;
+use proto::happening::EventKind;
 use proto::supervisor::Reply;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -31,6 +33,16 @@ pub(super) enum Task {
     Snapshot(String),
     /// So many forks.
     Fork(u32),
+}
+
+impl Task {
+    /// What is told when it is done.
+    fn news(&self) -> EventKind {
+        match self {
+            Self::Snapshot(name) => EventKind::SnapshotMade { name: name.clone() },
+            Self::Fork(count) => EventKind::Forked { count: *count },
+        }
+    }
 }
 
 impl Copying {
@@ -75,10 +87,15 @@ impl Supervisor {
         };
         let done = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&done);
+        let shared = Arc::clone(&self.shared);
         let started = std::thread::Builder::new()
             .name("copying".into())
             .spawn(move || {
+                let news = task.news();
                 let reply = carry_out(&access, &subject, task, &connection);
+                if reply == Reply::Done {
+                    shared.order(Order::Tell(news));
+                }
                 end.store(true, Ordering::Release);
                 connection.reply(&reply);
             });

@@ -3,16 +3,18 @@
 use super::attachments::Attachments;
 use super::boot::Tenure;
 use super::estate::{Estate, last_state};
-use super::shared::Outcome;
+use super::shared::{Order, Outcome};
 use super::thread::Supervisor;
 use crate::config::Retention;
 use crate::deadline::Deadline;
+use crate::error::{Error, describe};
 use crate::poll;
 use crate::record::State;
 use crate::session::{Session, SessionError};
 use crate::signals::Signal;
 use crate::time::unix_nanos;
 use crate::vmm::VmmError;
+use proto::happening::EventKind;
 use proto::session::{Exit, ExitStatus};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -75,9 +77,11 @@ impl Supervisor {
         self.vmm.kill();
         if let Some(copying) = self.copying.take() {
             copying.end();
+            self.tell_late_news();
         }
         let asked = matches!(ending, Ending::Asked) || self.is_asked_to_end();
         let outcome = self.outcome(ending);
+        self.tell_of_the_end(&outcome);
         self.main.abandon();
         if !asked && self.is_to_live_again(&outcome) {
             self.bequeath(outcome);
@@ -116,6 +120,26 @@ impl Supervisor {
             main,
             outcome,
         })
+    }
+
+    /// A copy may have been finished while nobody took orders anymore.
+    fn tell_late_news(&mut self) {
+        for order in self.shared.take_orders() {
+            if let Order::Tell(kind) = order {
+                self.tell(kind);
+            }
+        }
+    }
+
+    /// The last event of a life. That the workload exited was told when it did.
+    fn tell_of_the_end(&mut self, outcome: &Outcome) {
+        let last = match outcome {
+            Outcome::Exited(_) if self.exit.is_some() => return,
+            Outcome::Exited(exit) => EventKind::Exited(*exit),
+            Outcome::Stopped => EventKind::Stopped,
+            Outcome::Failed(error) => failure(error),
+        };
+        self.tell(last);
     }
 
     fn is_to_live_again(&self, outcome: &Outcome) -> bool {
@@ -225,5 +249,22 @@ impl Supervisor {
         if let Err(error) = written {
             tracing::warn!(%error, "the record of a VM does not show its end");
         }
+    }
+}
+
+/// How a VM ended that nobody asked to.
+fn failure(error: &Error) -> EventKind {
+    let told = |reason: &String| reason.clone();
+    match error {
+        Error::Vmm(VmmError::GuestPanicked { reason, .. }) => EventKind::Panicked {
+            reason: told(reason),
+        },
+        Error::Vmm(VmmError::AgentDied { reason, .. }) => EventKind::AgentDied {
+            reason: told(reason),
+        },
+        Error::Vmm(VmmError::Died { how, .. }) => EventKind::VmmDied { reason: told(how) },
+        other => EventKind::Failed {
+            message: describe(other),
+        },
     }
 }

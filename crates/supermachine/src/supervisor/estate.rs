@@ -67,6 +67,7 @@ impl Estate {
                     ends = true;
                 }
                 RequestBody::Wait => connection.reply(&super::clients::exit_reply(&self.outcome)),
+                RequestBody::Events => self.clients.subscribe(connection),
                 RequestBody::Rename { name } => connection.reply(&renamed(&mut self.entry, &name)),
                 _ => connection.reply(&Reply::Failed(
                     "the VM has ended and waits to be started again".into(),

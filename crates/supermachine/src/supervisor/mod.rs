@@ -14,6 +14,7 @@ mod ending;
 mod estate;
 mod fork;
 mod hold;
+mod journal;
 mod listener;
 mod machine;
 mod plan;
@@ -23,8 +24,8 @@ mod starting;
 mod thread;
 
 pub(crate) use boot::{Launch, Source, Started, Tenure, Warnings, start};
-pub(crate) use client::Client;
 pub use client::ClientError;
+pub(crate) use client::{Client, receive};
 pub(crate) use estate::{Estate, Next};
 pub(crate) use plan::{BootImage, Facts, Plan};
 pub(crate) use shared::{Order, Outcome, Shared, Status};

@@ -1,11 +1,13 @@
 //! What a VM's handle and its supervisor's thread share.
 
 use super::estate::Estate;
+use super::journal::Journal;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::health::Health;
 use crate::session::TimedOut;
 use crate::signals::Signal;
+use proto::happening::EventKind;
 use proto::session::Exit;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -25,6 +27,8 @@ pub(crate) enum Order {
     },
     /// A test of the workload's health is over.
     Health(Box<Health>),
+    /// Tell this to whoever is interested.
+    Tell(EventKind),
     /// End the VM at once.
     Kill,
     /// The handle goes: let a workload that has ended reach the disk if it is kept, end anything else.
@@ -72,17 +76,19 @@ pub(crate) struct Shared {
     orders: Mutex<Vec<Order>>,
     /// What is left for another life, if there is to be one.
     estate: Mutex<Option<Box<Estate>>>,
+    journal: Arc<Journal>,
     wake: OwnedFd,
 }
 
 impl Shared {
-    pub(crate) fn new() -> Result<Self, Errno> {
+    pub(crate) fn new(journal: Arc<Journal>) -> Result<Self, Errno> {
         Ok(Self {
             status: Mutex::default(),
             changed: Condvar::new(),
             watchers: Mutex::default(),
             orders: Mutex::default(),
             estate: Mutex::default(),
+            journal,
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
     }
@@ -98,6 +104,11 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
             .push(order);
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    /// What happened so far. A change is followed by one of the status.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     pub(super) fn wake(&self) -> BorrowedFd<'_> {
@@ -196,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_watcher_is_told_of_the_end_once_however_late_it_comes() {
-        let shared = Shared::new().unwrap();
+        let shared = Shared::new(Arc::default()).unwrap();
         let told = Arc::new(AtomicUsize::new(0));
         let watch = || {
             let told = Arc::clone(&told);

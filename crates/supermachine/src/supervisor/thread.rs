@@ -24,6 +24,7 @@ use crate::signals::Signal;
 use crate::vmm::{VmmError, VmmProcess};
 use ::snapshot::Digest;
 use proto::control::{Command, Event, KernelFlavor};
+use proto::happening::EventKind;
 use proto::session::{Exit, Request, RequestBody as AgentRequest};
 use proto::supervisor::{Reply, RequestBody};
 use rustix::event::PollFlags;
@@ -150,8 +151,9 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn spawn(self) -> Result<(), Error> {
+    pub(super) fn spawn(mut self) -> Result<(), Error> {
         self.main.lead_externally();
+        self.tell(EventKind::Started);
         let name = format!("vm {}", self.entry.record.name);
         std::thread::Builder::new()
             .name(name)
@@ -242,7 +244,16 @@ impl Supervisor {
         self.check_force()
     }
 
+    /// Tells what happens to whoever wants to know.
+    pub(super) fn tell(&mut self, kind: EventKind) {
+        self.clients.note(kind);
+        self.shared.update(|_| {});
+    }
+
     pub(super) fn note_main(&mut self) {
+        for victim in self.main.take_memory_kills() {
+            self.tell(EventKind::OutOfMemory(victim));
+        }
         if self.exit.is_some() || self.broken.is_some() || self.is_idle() {
             return;
         }
@@ -253,6 +264,7 @@ impl Supervisor {
                 if let Some(list) = self.unlisted.take() {
                     list.record(&mut self.vmm);
                 }
+                self.tell(EventKind::Exited(exit));
                 self.shared.update(|status| status.exit = Some(exit));
                 self.force_after(POWER_OFF, Force::Stop);
             }
@@ -333,10 +345,11 @@ impl Supervisor {
         if let Err(error) = self.entry.save() {
             self.warn(crate::error::describe(&error));
         }
-        let waiting = match motion {
-            Motion::Paused => Waiting::Paused,
-            Motion::Running => Waiting::Resumed,
+        let (waiting, kind) = match motion {
+            Motion::Paused => (Waiting::Paused, EventKind::Paused),
+            Motion::Running => (Waiting::Resumed, EventKind::Resumed),
         };
+        self.tell(kind);
         self.clients.answer(waiting, &Reply::Done);
     }
 
@@ -361,8 +374,15 @@ impl Supervisor {
     fn obey(&mut self, order: Order) -> bool {
         match order {
             Order::Kill => true,
+            Order::Tell(kind) => {
+                self.tell(kind);
+                false
+            }
             Order::Health(health) => {
-                self.entry.record.health = Some(*health);
+                let before = self.entry.record.health.replace(*health.clone());
+                if before.is_none_or(|before| before.status != health.status) {
+                    self.tell(EventKind::Health(health.status));
+                }
                 if let Err(error) = self.entry.save() {
                     self.warn(crate::error::describe(&error));
                 }
@@ -437,7 +457,11 @@ impl Supervisor {
                 return false;
             }
             RequestBody::Rename { name } => {
-                connection.reply(&renamed(&mut self.entry, &name));
+                let reply = renamed(&mut self.entry, &name);
+                if reply == Reply::Done {
+                    self.tell(EventKind::Renamed { name });
+                }
+                connection.reply(&reply);
                 let (console, log) = (self.entry.dir.join(CONSOLE), self.entry.dir.join(VMM_LOG));
                 self.vmm.set_logs(console, log);
                 return false;
@@ -451,6 +475,10 @@ impl Supervisor {
             }
             RequestBody::Attach => {
                 self.attach(&connection);
+                return false;
+            }
+            RequestBody::Events => {
+                self.clients.subscribe(connection);
                 return false;
             }
             RequestBody::Signal(signal) => {

@@ -1,7 +1,7 @@
 //! Reading the guest's last words.
 
 use super::VmmError;
-use proto::guest::FATAL_PREFIX;
+use proto::guest::{AGENT_DIED_PREFIX, FATAL_PREFIX};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -58,6 +58,9 @@ fn judge(console: String) -> VmmError {
             .map(|(_, reason)| reason.trim().to_owned())
     };
     // PID 1's own words first: its end makes the kernel panic.
+    if let Some(reason) = after(AGENT_DIED_PREFIX) {
+        return VmmError::AgentDied { reason, console };
+    }
     if let Some(reason) = after(FATAL_PREFIX) {
         return VmmError::GuestFatal { reason, console };
     }
@@ -80,6 +83,10 @@ mod tests {
         let fatal = "supermachine: init\nsupermachine: fatal: mount /dev/vda: EINVAL\nKernel panic - not syncing: Attempted to kill init!\n";
         assert!(
             matches!(judge(last_lines(fatal)), VmmError::GuestFatal { reason, .. } if reason == "mount /dev/vda: EINVAL")
+        );
+        let died = "supermachine: init\nsupermachine: agent died: it was killed by signal 9\n";
+        assert!(
+            matches!(judge(last_lines(died)), VmmError::AgentDied { reason, .. } if reason == "it was killed by signal 9")
         );
         assert!(matches!(
             judge(last_lines("supermachine: init\n")),

@@ -75,6 +75,14 @@ pub enum VmmError {
         /// The last lines of the guest's console.
         console: String,
     },
+    /// The agent inside died: killed, or without the reaper it needs.
+    #[error("the agent inside the VM died: {reason}")]
+    AgentDied {
+        /// How.
+        reason: String,
+        /// The last lines of the guest's console.
+        console: String,
+    },
     /// The first process of the guest gave up.
     #[error("the guest could not go on: {reason}")]
     GuestFatal {
@@ -98,6 +106,7 @@ impl VmmError {
             Self::Failed { console, .. }
             | Self::Died { console, .. }
             | Self::GuestPanicked { console, .. }
+            | Self::AgentDied { console, .. }
             | Self::GuestFatal { console, .. }
             | Self::PoweredOff { console } => {
                 Some(console.as_str()).filter(|console| !console.is_empty())

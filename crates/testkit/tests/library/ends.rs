@@ -41,7 +41,7 @@ fn a_kernel_panic_is_a_typed_error_with_the_last_console_lines() {
 }
 
 /// The VMM that holds files of this home open.
-fn vmm_of(home: &Home) -> Pid {
+pub(crate) fn vmm_of(home: &Home) -> Pid {
     let holds = |pid: &Pid| {
         let descriptors = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
         let mut targets = descriptors.map(|entry| std::fs::read_link(entry.unwrap().path()));

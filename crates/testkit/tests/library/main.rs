@@ -4,6 +4,7 @@
 mod copies;
 mod crowds;
 mod ends;
+mod events;
 mod execs;
 mod files;
 mod others;
