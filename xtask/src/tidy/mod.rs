@@ -1,8 +1,9 @@
 //! The rules between the rooms, checked: which crate may use which, where `unsafe` and KVM may appear,
-//! what tests may not do. Sizes are aims, so they only warn.
+//! what tests may not do, and which tests there have to be. Sizes are aims, so they only warn.
 
 mod arrows;
 mod lexer;
+mod points;
 mod rules;
 
 use crate::command::Run;
@@ -30,18 +31,21 @@ impl Finding {
 pub fn run(_: &[String]) -> Result<()> {
     let mut broken = arrows::check(&workspace::metadata()?)?;
     let mut missed = Vec::new();
+    let mut points = points::Points::default();
     let files = tracked_files()?;
     for path in &files {
         let Ok(text) = std::fs::read_to_string(workspace::root().join(path)) else {
             continue; // not text, or deleted in the work tree
         };
         broken.extend(rules::check_text(path, &text));
+        points.look(path, &text);
         if path.ends_with(".rs") {
             let source = rules::Source::new(path, &text);
             broken.extend(source.check());
             missed.extend(source.check_sizes());
         }
     }
+    broken.extend(points.missing());
     for finding in &missed {
         eprintln!("      aim missed: {}: {}", finding.place, finding.what);
     }

@@ -12,7 +12,7 @@ fn say(vm: &Vm, script: &str) -> String {
 }
 
 #[test]
-fn a_snapshot_goes_on_under_its_own_name_with_its_own_output() {
+fn guest_18_a_snapshot_goes_on_under_its_own_name_with_its_own_output() {
     let home = Home::new();
     let script = "mkfifo /go; read x < /go; echo went; exit 3";
     let vm = shell(&home, VmConfig::new().name("first"), script);
@@ -73,7 +73,7 @@ fn a_vm_that_booted_its_own_kernel_is_saved_whole() {
 }
 
 #[test]
-fn while_a_vm_is_copied_its_execs_lose_nothing() {
+fn guest_18_while_a_vm_is_copied_its_execs_lose_nothing() {
     let home = Home::new();
     let vm = idle_vm(&home);
     std::thread::scope(|scope| {
@@ -91,7 +91,7 @@ fn while_a_vm_is_copied_its_execs_lose_nothing() {
 }
 
 #[test]
-fn a_kept_vm_tells_why_it_did_not_start() {
+fn guest_15_a_kept_vm_tells_why_it_did_not_start() {
     let home = Home::new();
     let config = VmConfig::new()
         .entrypoint(["/no/such/program"])

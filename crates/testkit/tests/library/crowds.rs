@@ -12,7 +12,7 @@ const COPIES: u32 = 46;
 const VMS: usize = 200;
 
 #[test]
-fn of_a_thousand_pairs_of_copies_none_has_the_same_randomness() {
+fn guest_18_of_a_thousand_pairs_of_copies_none_has_the_same_randomness() {
     let home = Home::new();
     let vm = image(&home, "static").start(&VmConfig::new()).unwrap();
     let random = |vm: &Vm| -> Vec<String> {
@@ -36,7 +36,7 @@ fn of_a_thousand_pairs_of_copies_none_has_the_same_randomness() {
 }
 
 #[test]
-fn two_hundred_vms_are_restored_at_once_and_each_answers() {
+fn guest_05_two_hundred_vms_are_restored_at_once_and_each_answers() {
     let home = Home::new();
     let config = VmConfig::new().memory(Memory::from_bytes(128 << 20).unwrap());
     let image = image(&home, "busybox");

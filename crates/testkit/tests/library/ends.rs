@@ -15,7 +15,7 @@ fn vmm_error(error: &Error) -> &VmmError {
 }
 
 #[test]
-fn a_kernel_panic_is_a_typed_error_with_the_last_console_lines() {
+fn guest_14_a_kernel_panic_is_a_typed_error_with_the_last_console_lines() {
     let home = Home::new();
     let config = VmConfig::new().retention(Retention::Keep).name("doomed");
     let vm = shell(&home, config, "sleep 1000");

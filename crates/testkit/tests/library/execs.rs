@@ -43,7 +43,7 @@ fn environment_user_and_directory_of_one_exec_leave_the_next_alone() {
 }
 
 #[test]
-fn every_byte_but_nul_survives_in_arguments_environment_and_input() {
+fn guest_10_every_byte_but_nul_survives_in_arguments_environment_and_input() {
     let home = Home::new();
     let vm = idle_vm(&home);
     let all: Vec<u8> = (1..=255).collect();
@@ -96,7 +96,7 @@ fn programs_that_cannot_run_are_named_with_the_exit_code_of_a_shell() {
 }
 
 #[test]
-fn two_hundred_execs_at_once_return_their_own_output_and_code() {
+fn guest_16_two_hundred_execs_at_once_return_their_own_output_and_code() {
     let home = Home::new();
     let vm = idle_vm(&home);
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Files of a running VM (point 17 of what a guest promises).
+//! Files of a running VM: point 17 of what a guest promises.
 
 use crate::idle_vm;
 use std::fs::{self, File, Permissions};
@@ -28,7 +28,7 @@ fn kind_of(result: Result<impl std::fmt::Debug, Error>) -> io::ErrorKind {
 }
 
 #[test]
-fn point_17_files_are_read_written_listed_renamed_and_removed() {
+fn guest_17_files_are_read_written_listed_renamed_and_removed() {
     let home = Home::new();
     let vm = idle_vm(&home);
     let files = vm.files();
@@ -114,7 +114,7 @@ impl Read for Breaks {
 }
 
 #[test]
-fn point_17_a_write_that_breaks_off_changes_nothing_and_leaves_nothing() {
+fn guest_17_a_write_that_breaks_off_changes_nothing_and_leaves_nothing() {
     let home = Home::new();
     let vm = idle_vm(&home);
     let files = vm.files();
@@ -165,7 +165,7 @@ fn make_tree(root: &Path) {
 }
 
 #[test]
-fn point_17_a_tree_comes_back_from_a_vm_as_it_went_in() {
+fn guest_17_a_tree_comes_back_from_a_vm_as_it_went_in() {
     let home = Home::new();
     let vm = idle_vm(&home);
     let (source, back) = (home.scratch().join("source"), home.scratch().join("back"));
@@ -225,7 +225,7 @@ fn point_17_a_tree_comes_back_from_a_vm_as_it_went_in() {
 }
 
 #[test]
-fn point_17_a_hostile_vm_writes_nothing_here_but_what_was_asked_for() {
+fn guest_17_a_hostile_vm_writes_nothing_here_but_what_was_asked_for() {
     let home = Home::new();
     let vm = idle_vm(&home);
     let here = home.scratch().join("here");

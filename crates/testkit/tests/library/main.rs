@@ -1,6 +1,7 @@
 //! The library as someone who embeds it uses it, on real KVM.
 #![forbid(unsafe_code)]
 
+mod contract;
 mod copies;
 mod crowds;
 mod ends;

@@ -15,7 +15,7 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn sixty_four_mib_in_and_out_are_identical() {
+fn guest_16_sixty_four_mib_in_and_out_are_identical() {
     let home = Home::new();
     let vm = idle_vm(&home);
     let data = noise(64 << 20);
@@ -54,7 +54,7 @@ fn sixty_four_mib_stream_through_threads_of_the_callers() {
 }
 
 #[test]
-fn a_stdout_nobody_reads_holds_back_neither_stderr_nor_other_execs() {
+fn guest_16_a_stdout_nobody_reads_holds_back_neither_stderr_nor_other_execs() {
     let home = Home::new();
     let vm = idle_vm(&home);
     let script = "yes & dd if=/dev/zero bs=1M count=8 >&2 2>/dev/null; kill $!";

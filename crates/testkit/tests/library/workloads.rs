@@ -70,7 +70,7 @@ fn output_that_nobody_takes_is_logged_and_never_holds_the_workload_back() {
 }
 
 #[test]
-fn stop_sends_the_stop_signal_and_kills_after_the_grace_period() {
+fn guest_13_stop_sends_the_stop_signal_and_kills_after_the_grace_period() {
     let home = Home::new();
     let config = VmConfig::new().retention(Retention::Keep);
     let polite = ready_shell(&home, config, "trap 'exit 5' TERM");

@@ -75,17 +75,17 @@ fn entries(tree: &str) -> BTreeMap<&str, &str> {
 }
 
 #[test]
-fn six_awkward_layers_look_inside_as_umoci_unpacks_them() {
+fn guest_07_six_awkward_layers_look_inside_as_umoci_unpacks_them() {
     looks_as_umoci_unpacks_it("awkward");
 }
 
 #[test]
-fn a_hundred_layers_more_look_inside_as_umoci_unpacks_them() {
+fn guest_07_a_hundred_layers_more_look_inside_as_umoci_unpacks_them() {
     looks_as_umoci_unpacks_it("tiny-layers");
 }
 
 #[test]
-fn command_user_directory_and_environment_are_what_skopeo_says() {
+fn guest_11_command_user_directory_and_environment_are_what_skopeo_says() {
     let home = Home::new();
     let config = skopeo([
         "inspect",

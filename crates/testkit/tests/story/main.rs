@@ -3,6 +3,7 @@
 
 mod awkward;
 mod bounds;
+mod contract;
 mod crashes;
 mod files;
 mod kills;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use testkit::target;
 
 #[test]
-fn the_standard_kernel_reaches_our_init_under_emulation() {
+fn guest_01_the_standard_kernel_reaches_our_init_under_emulation() {
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args([
         "-machine",

@@ -12,7 +12,7 @@ fn sh(home: &Home, flags: &[&str], script: &str) -> String {
 }
 
 #[test]
-fn point_9_mounts_names_and_kernel_parameters_are_as_asked() {
+fn guest_09_mounts_names_and_kernel_parameters_are_as_asked() {
     let home = Home::new();
     let flags = "--tmpfs /new/place:size=1m --tmpfs /var:exec,mode=700 --mount type=tmpfs,dst=/m,tmpfs-size=2m,ro \
                  --read-only --shm-size 8m --sysctl net.core.somaxconn=77 --add-host db:10.1.2.3 --add-host six=[fd00::1] \
@@ -69,7 +69,7 @@ fn point_9_mounts_names_and_kernel_parameters_are_as_asked() {
 }
 
 #[test]
-fn point_9_a_volume_outlives_its_vms_even_killed_ones_and_has_one_writer() {
+fn guest_09_a_volume_outlives_its_vms_even_killed_ones_and_has_one_writer() {
     let home = Home::new();
     let image = home.image("busybox");
     // An empty volume gets what the image has there, with its owner and mode.

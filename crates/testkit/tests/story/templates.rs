@@ -131,7 +131,7 @@ fn a_template_that_somebody_else_may_write_to_is_not_used() {
 }
 
 #[test]
-fn vms_of_one_template_share_no_identity_and_know_what_time_it_is() {
+fn guest_06_vms_of_one_template_share_no_identity_and_know_what_time_it_is() {
     let home = Home::new();
     hello(&home).ok();
     let script = "cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid /proc/sys/kernel/hostname; \
@@ -210,7 +210,7 @@ fn useless_templates_are_pruned_and_df_shows_them() {
 }
 
 #[test]
-fn a_vm_that_is_kept_on_failure_can_be_looked_into() {
+fn guest_15_a_vm_that_is_kept_on_failure_can_be_looked_into() {
     let home = Home::new();
     hello(&home).ok();
     let image = home.image("busybox");
