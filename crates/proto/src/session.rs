@@ -82,6 +82,29 @@ pub enum RequestBody {
     Measure,
     /// Tell what runs; answered by any number of [`Event::Processes`] and [`Event::ProcessesEnd`].
     ListProcesses,
+    /// Write files, then run processes.
+    Series(Series),
+}
+
+/// Files and processes, each after the one before. Ends with the first that fails, or with the last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Series {
+    /// Written before the first process is started; they belong to its user.
+    pub files: Vec<StagedFile>,
+    /// At least one. What each of them writes comes between its [`Event::Started`] and its [`Event::StepExited`], or
+    /// [`Event::Exited`] if it is the last that runs. Standard input, a terminal and a timeout are each one's own.
+    pub processes: Vec<Process>,
+}
+
+/// A file to write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedFile {
+    /// The file; what is there is replaced.
+    pub path: Bytes,
+    /// Permissions.
+    pub mode: u32,
+    /// What is to be in it.
+    pub contents: Bytes,
 }
 
 /// What shows from inside that a workload is ready, without a program of the image.
@@ -313,6 +336,8 @@ pub enum Event {
     },
     /// As [`Event::OutOfMemory`], of a process that is known.
     OutOfMemoryKill(Victim),
+    /// A process of a [`Series`] ended with code 0, all of its output has been sent, and the next one is started.
+    StepExited(Exit),
 }
 
 /// A process that the kernel killed because memory ran out.

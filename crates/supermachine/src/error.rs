@@ -211,6 +211,9 @@ pub enum ConfigError {
     /// Neither the image nor the caller names a program.
     #[error("no command: the image has none, and none was given")]
     NoCommand,
+    /// A chain of commands with a standard input.
+    #[error("the commands of a chain have no standard input")]
+    ChainStdin,
     /// Not a variable.
     #[error("{0:?} is not an environment variable: NAME=VALUE is")]
     Variable(String),

@@ -87,7 +87,7 @@ pub use error::{
     PoolError, ReadyError, RecordError, SavedError, ScratchError, SessionError, VmmError,
 };
 pub use events::{Event, Events};
-pub use exec::{Child, ExecBuilder, ExecStdin, Output};
+pub use exec::{Canceler, Child, ExecBuilder, ExecStdin, Output};
 pub use files::{
     CopyOptions, DirEntry, FileReader, FileStat, Files, FilesError, TarReader, WriteOptions,
 };
@@ -137,6 +137,14 @@ mod tests {
         is_shared::<Pool>();
         is_shared::<PooledVm>();
         is_shared::<Child>();
+        is_shared::<Canceler>();
+        is_shared::<Output>();
+        is_shared::<ExecBuilder<'_>>();
+        is_shared::<Files<'_>>();
+        is_shared::<FileReader>();
+        is_shared::<Snapshot>();
+        is_shared::<log::LogReader>();
+        is_shared::<VmConfig>();
         is_shared::<Attachment>();
         is_shared::<StdinWriter>();
         is_shared::<OutputReader>();

@@ -12,6 +12,7 @@ mod reaper_link;
 mod reidentify;
 mod running;
 mod schedule;
+mod series;
 mod serve;
 mod session;
 mod sessions;

@@ -67,6 +67,11 @@ impl Output {
         Ok(())
     }
 
+    /// It follows another one to the same host.
+    pub const fn inherit(&mut self, previous: &Self) {
+        self.credit = previous.credit;
+    }
+
     /// It goes to somebody else from now on, who has paid for nothing and been sent nothing.
     pub const fn start_over(&mut self) {
         self.credit = WINDOW;

@@ -97,6 +97,12 @@ impl Running {
         }
     }
 
+    /// It follows another one on the same session, whose unpaid output counts.
+    pub const fn inherit(&mut self, previous: &Self) {
+        self.outputs[0].inherit(&previous.outputs[0]);
+        self.outputs[1].inherit(&previous.outputs[1]);
+    }
+
     /// The host has been told that it runs.
     pub const fn announce(&mut self) {
         self.announced = true;

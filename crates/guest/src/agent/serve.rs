@@ -180,6 +180,7 @@ impl Agent {
             }
             Turn::Thaw => self.thaw_for(id),
             Turn::Release => self.release(id),
+            Turn::NextStep(process) => self.start_step(id, *process),
             Turn::Done => self.session_done(id),
             Turn::Lost => self.session_lost(id)?,
         }
@@ -224,6 +225,10 @@ impl Agent {
             .sessions
             .get(id)
             .is_some_and(|session| session.is_ending());
+        let staging = self.sessions.get(id).and_then(|session| session.staging());
+        if let Some(worker) = staging.map(|staging| staging.worker) {
+            process::kill(worker, libc::SIGTERM);
+        }
         if let Some(running) = self.running(id).filter(|running| running.is_alive()) {
             // For the workload the machine's end does it.
             running.abandon();
@@ -254,7 +259,9 @@ impl Agent {
             if ended.pid == self.reaper.pid {
                 self.reaper.gone = true;
                 self.reaper_ended(ended)?;
-            } else if let Some(id) = self.children.remove(&ended.pid) {
+            } else if let Some(id) = self.children.remove(&ended.pid)
+                && !self.staging_ended(id, ended.status)
+            {
                 self.process_ended(id, ended.status, ended.max_rss_kib);
             }
         }

@@ -3,17 +3,23 @@
 
 use super::connection::{Connection, Lost, Received};
 use super::running::Running;
+use super::series::Staging;
 use super::token::Part;
 use crate::failure::failure;
 use crate::sys::{signal, socket};
 use proto::frame::{Decoder, Kind};
 use proto::session::{
-    Control, Event, Failure, FailureKind, OutputStream, Request, RequestBody, VERSION,
+    Control, Event, ExitStatus, Failure, FailureKind, OutputStream, Process, Request, RequestBody,
+    VERSION,
 };
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 /// How many bufferfuls one session may read before others get their turn.
 const READS_PER_TURN: usize = 4;
+
+/// How a process ends after which its series goes on.
+const SUCCESS: ExitStatus = ExitStatus::Code(0);
 
 /// A session.
 #[derive(Debug)]
@@ -24,6 +30,10 @@ pub struct Session {
     readable: bool,
     asked: bool,
     running: Option<Running>,
+    /// Files are written before its process is started.
+    staging: Option<Staging>,
+    /// What is run after this one, if it ends well.
+    next: VecDeque<Process>,
     /// The last frame has been queued.
     ending: bool,
     /// It is in the agent's list of sessions to look at.
@@ -45,6 +55,8 @@ pub enum Turn {
     Thaw,
     /// To let its process go on without it.
     Release,
+    /// To start the next process of its series, and then another turn.
+    NextStep(Box<Process>),
     /// All is said and sent.
     Done,
     /// The host is gone, or has broken the rules; then it has been told.
@@ -63,6 +75,8 @@ impl Session {
             readable: true,
             asked: false,
             running: None,
+            staging: None,
+            next: VecDeque::new(),
             ending: false,
             scheduled: false,
         }
@@ -124,8 +138,36 @@ impl Session {
     }
 
     /// A process now belongs to it.
-    pub fn run(&mut self, running: Running) {
+    pub fn run(&mut self, mut running: Running) {
+        if let Some(previous) = &self.running {
+            running.inherit(previous);
+        }
         self.running = Some(running);
+    }
+
+    /// These are run next, one after the other.
+    pub fn queue(&mut self, processes: Vec<Process>) {
+        self.next = processes.into();
+    }
+
+    /// The first or next of them.
+    pub fn next_process(&mut self) -> Option<Process> {
+        self.next.pop_front()
+    }
+
+    /// Nothing is read from the host until the worker has written the files.
+    pub fn wait_for(&mut self, staging: Staging) {
+        self.staging = Some(staging);
+    }
+
+    /// The worker that writes files.
+    pub const fn staging(&self) -> Option<&Staging> {
+        self.staging.as_ref()
+    }
+
+    /// The worker has ended.
+    pub const fn take_staging(&mut self) -> Option<Staging> {
+        self.staging.take()
     }
 
     /// Something happened to one of its descriptors.
@@ -177,18 +219,42 @@ impl Session {
 
     /// Does what can be done without waiting.
     pub fn turn(&mut self, buffer: &mut [u8]) -> Turn {
+        if self.staging.is_some() {
+            // What the host sends is for the process that there will be.
+            return if self.is_hung_up() {
+                Turn::Lost
+            } else {
+                Turn::Idle
+            };
+        }
         match self.listen(buffer) {
             Ok(Turn::Idle) => {}
             Ok(turn) => return turn,
             Err(Lost) => return Turn::Lost,
         }
         match self.speak(buffer) {
+            Ok(_) if self.is_to_go_on() => match self.next_step() {
+                Some(process) => Turn::NextStep(Box::new(process)),
+                None => Turn::Again,
+            },
             Ok(true) => Turn::Again,
             Ok(false) if self.readable => Turn::Again,
             Ok(false) if self.ending && self.connection.is_flushed() => Turn::Done,
             Ok(false) => Turn::Idle,
             Err(Lost) => Turn::Lost,
         }
+    }
+
+    /// Whether a process of a series has ended well and is not the last.
+    fn is_to_go_on(&self) -> bool {
+        let finished = self.running.as_ref().and_then(Running::finished);
+        !self.ending && !self.next.is_empty() && finished.is_some()
+    }
+
+    fn next_step(&mut self) -> Option<Process> {
+        let exit = self.running.as_ref().and_then(Running::finished)?;
+        self.tell(&Event::StepExited(exit));
+        self.next.pop_front()
     }
 
     /// Takes what the host sent. After the last frame only the host's leaving is of interest.
@@ -279,7 +345,9 @@ impl Session {
         let mut more = false;
         if let Some(running) = &mut self.running {
             more = running.move_bytes(&mut self.connection, buffer)?;
-            if let Some(exit) = running.finished().filter(|_| !self.ending) {
+            let last = self.next.is_empty();
+            let finished = running.finished().filter(|_| !self.ending);
+            if let Some(exit) = finished.filter(|exit| last || exit.status != SUCCESS) {
                 self.finish(&Event::Exited(exit));
             }
         }

@@ -43,6 +43,7 @@ impl Agent {
             RequestBody::Files(request) => self.files(id, &request),
             RequestBody::Measure => self.measure(id),
             RequestBody::ListProcesses => self.list_processes(id),
+            RequestBody::Series(series) => self.begin_series(id, series),
         };
         if result.is_err() && self.main == Some(id) {
             self.stay |= self.keep_on_failure;
@@ -124,7 +125,7 @@ impl Agent {
     }
 
     /// Whether a process can be started.
-    fn can_run(&self) -> Result<(), Failure> {
+    pub(super) fn can_run(&self) -> Result<(), Failure> {
         match (&self.machine, self.workload) {
             (Machine::Up(_), Workload::Ended { first: true }) => Err(failure(
                 FailureKind::Request,
@@ -158,7 +159,7 @@ impl Agent {
         Ok(())
     }
 
-    fn exec(&mut self, id: SessionId, process: Process) -> Result<(), Failure> {
+    pub(super) fn exec(&mut self, id: SessionId, process: Process) -> Result<(), Failure> {
         self.can_run()?;
         let timeout_ms = process.timeout_ms;
         let (started, ends, theirs) = self.open_streams(id, Wanted::from(&process))?;
@@ -217,6 +218,9 @@ impl Agent {
     }
 
     fn attach(&mut self, id: SessionId, running: Running) {
+        if let Some(at) = self.running(id).and_then(|previous| previous.deadline()) {
+            self.schedule.remove_deadline(at, id);
+        }
         if let Some(at) = running.deadline() {
             self.schedule.add_deadline(at, id);
         }

@@ -12,7 +12,7 @@ use crate::init::Cgroup;
 use crate::sys::process::{self, Fork, Pid};
 use crate::sys::{fd, signal, system};
 use proto::files::{FileRequest, encode_failure};
-use proto::session::{Failure, FailureKind};
+use proto::session::{Failure, FailureKind, StagedFile};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
@@ -30,6 +30,12 @@ pub fn start(
     stdio: [BorrowedFd<'_>; 3],
     cgroup: &Cgroup,
 ) -> Result<Pid, Failure> {
+    start_worker(cgroup, || {
+        work(stdio, |mut streams| carry_out(request, &mut streams))
+    })
+}
+
+fn start_worker(cgroup: &Cgroup, work: impl FnOnce() -> i32) -> Result<Pid, Failure> {
     let fork = match process::fork_worker(cgroup) {
         // The workload has delegated its cgroup's controllers further down.
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => cgroup
@@ -41,13 +47,35 @@ pub fn start(
         Fork::Parent(pid, _) => Ok(pid),
         Fork::Child => {
             // Nothing may unwind into the agent's own code.
-            let code = catch_unwind(AssertUnwindSafe(|| work(request, stdio)));
+            let code = catch_unwind(AssertUnwindSafe(work));
             process::exit(code.unwrap_or(BROKEN))
         }
     }
 }
 
-fn work(request: &FileRequest, stdio: [BorrowedFd<'_>; 3]) -> i32 {
+/// Starts a worker that writes files for a user and group. A failure goes encoded to `report`, with [`FAILED`] as the exit code.
+pub fn stage(
+    files: &[StagedFile],
+    owner: (u32, u32),
+    null: BorrowedFd<'_>,
+    report: BorrowedFd<'_>,
+    cgroup: &Cgroup,
+) -> Result<Pid, Failure> {
+    start_worker(cgroup, || {
+        work([null, null, report], |_| {
+            files.iter().try_for_each(|file| {
+                transfer::write(
+                    &file.path,
+                    Some(file.mode),
+                    Some(owner),
+                    &mut &file.contents[..],
+                )
+            })
+        })
+    })
+}
+
+fn work(stdio: [BorrowedFd<'_>; 3], task: impl FnOnce(Streams) -> Result<(), Failure>) -> i32 {
     // Asked to go while it has something half done, the worker tidies up first: see `is_told_to_go`.
     let settled = signal::block_termination()
         .and_then(|()| process::become_worker(stdio))
@@ -56,11 +84,11 @@ fn work(request: &FileRequest, stdio: [BorrowedFd<'_>; 3]) -> i32 {
         return BROKEN;
     }
     system::set_umask(0);
-    let mut streams = Streams {
+    let streams = Streams {
         input: fd::standard(libc::STDIN_FILENO),
         output: fd::standard(libc::STDOUT_FILENO),
     };
-    match carry_out(request, &mut streams) {
+    match task(streams) {
         Ok(()) => 0,
         Err(failure) => {
             let told = fd::standard(libc::STDERR_FILENO).write_all(&encode_failure(&failure));

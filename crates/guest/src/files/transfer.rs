@@ -33,7 +33,7 @@ pub(super) fn write(
     name: &[u8],
     mode: Option<u32>,
     owner: Option<(u32, u32)>,
-    input: &mut File,
+    input: &mut impl io::Read,
 ) -> Result<(), Failure> {
     let target = destination(path(name)?).on("find", name)?;
     let old = match fs::metadata(&target) {

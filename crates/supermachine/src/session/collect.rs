@@ -6,7 +6,7 @@ use super::state::State;
 use crate::deadline::Deadline;
 use proto::session::{Exit, OutputStream};
 
-/// Why nothing was collected.
+/// Why not all was collected.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum CollectError {
     /// The deadline passed first.
@@ -29,6 +29,16 @@ pub(crate) fn collect(
     deadline: Deadline,
 ) -> Result<(Exit, Collected), CollectError> {
     let mut collected = Collected::default();
+    collect_into(&mut collected, session, limit, deadline).map(|exit| (exit, collected))
+}
+
+/// As [`collect`], keeping what came before an error.
+pub(crate) fn collect_into(
+    collected: &mut Collected,
+    session: &Session,
+    limit: usize,
+    deadline: Deadline,
+) -> Result<Exit, CollectError> {
     let finished = session.drive(deadline, |state, _| {
         collected.take(state);
         if collected.stdout.len().max(collected.stderr.len()) > limit {
@@ -37,7 +47,7 @@ pub(crate) fn collect(
         state.finished().cloned()
     });
     let stopped = match finished {
-        Ok(Ok(exit)) => return Ok((exit, collected)),
+        Ok(Ok(exit)) => return Ok(exit),
         Ok(Err(error)) => CollectError::Session(error),
         Err(TimedOut) => CollectError::TimedOut,
     };

@@ -20,11 +20,14 @@ pub enum SessionError {
     #[error("the agent inside the VM broke the protocol: {0}")]
     Protocol(&'static str),
     /// The request is over the limit of the protocol.
-    #[error("arguments and environment of {0} bytes are over the limit of {max}", max = proto::frame::MAX_PAYLOAD)]
+    #[error("arguments, environment and files of {0} bytes are over the limit of {max}", max = proto::frame::MAX_PAYLOAD)]
     RequestTooLong(usize),
     /// The guest could not do it.
     #[error("{}", describe(.0))]
     Guest(Failure),
+    /// Somebody canceled it: the process is killed.
+    #[error("the process was canceled")]
+    Canceled,
     /// The process wrote more than the caller wanted to collect.
     #[error("the process wrote more than {0} bytes")]
     OutputLimit(usize),
@@ -35,6 +38,7 @@ impl SessionError {
     pub const fn exit_code(&self) -> i32 {
         match self {
             Self::Guest(failure) => failure.kind.exit_code(),
+            Self::Canceled => 137,
             Self::RequestTooLong(_) => FailureKind::TooLong.exit_code(),
             _ => 125,
         }

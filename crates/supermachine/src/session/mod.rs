@@ -14,9 +14,9 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use collect::{CollectError, Collected, collect};
+pub(crate) use collect::{CollectError, Collected, collect, collect_into};
 pub use error::SessionError;
 pub use io::{OutputReader, StdinWriter};
 pub(crate) use outbox::Outbox;
 pub(crate) use shared::{Session, TimedOut};
-pub(crate) use state::{Answer, Tee};
+pub(crate) use state::{Answer, Step, Tee};

@@ -1,7 +1,7 @@
 //! A session on its socket, shared by the threads that wait on it.
 
 use super::SessionError;
-use super::state::{Answer, Finished, State, Tee};
+use super::state::{Answer, Finished, State, Step, Tee};
 use crate::deadline::Deadline;
 use proto::frame::{Kind, MAX_PAYLOAD};
 use proto::session::{Control, Event, OutputStream, Request, Victim, WindowSize};
@@ -353,6 +353,27 @@ impl Session {
         let mut inner = self.lock();
         inner.state.close_stdin();
         self.flush(&mut inner);
+    }
+
+    /// The processes of a series that ended well, but for the last.
+    pub(crate) fn take_steps(&self) -> Vec<Step> {
+        self.lock().state.take_steps()
+    }
+
+    /// Kills the process, and ends the session for everybody who waits. One that has ended stays as it is.
+    pub(crate) fn cancel(&self) {
+        let mut inner = self.lock();
+        if inner.state.finished().is_some() {
+            return;
+        }
+        inner
+            .state
+            .control(&Control::Signal(crate::signals::Signal::KILL.number()));
+        self.flush(&mut inner);
+        inner.state.finish(Err(SessionError::Canceled));
+        // Wakes whoever reads it. To the guest it means the same as the signal, should that not get through.
+        let _ = shutdown(&self.socket, Shutdown::Both);
+        self.announce();
     }
 
     /// Leaves without a word: the guest takes it for what it is, and not for the end of the input.

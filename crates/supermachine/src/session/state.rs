@@ -17,6 +17,9 @@ pub(crate) type Tee = Box<dyn FnMut(OutputStream, &[u8]) + Send>;
 /// Messages of one answer; a guest sends ten at most.
 const MOST_TOLD: usize = 100;
 
+/// Processes of a series; a request has no room for so many.
+const MOST_STEPS: usize = 1 << 20;
+
 /// Kills for want of memory that nobody has asked for yet; a guest that tells of more has told enough.
 const MOST_KILLS: usize = 64;
 
@@ -36,6 +39,9 @@ pub(crate) struct State {
     /// What an answer of several messages brought.
     told: Vec<Event>,
     memory_kills: Vec<Option<Victim>>,
+    /// Bytes that came of each stream.
+    received: [usize; 2],
+    steps: Vec<Step>,
     finished: Option<Finished>,
     tee: Option<Tee>,
     tap: Option<Tap>,
@@ -52,6 +58,15 @@ pub(crate) enum Answer {
     Ready,
     /// What was asked for is with [`State::take_told`].
     Told,
+}
+
+/// A process of a series that ended well, before the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// How.
+    pub(crate) exit: Exit,
+    /// How much of each stream had come by then.
+    pub(crate) received: [usize; 2],
 }
 
 /// A second way out for the output, beside the inboxes.
@@ -93,6 +108,8 @@ impl State {
             answer: None,
             told: Vec::new(),
             memory_kills: Vec::new(),
+            received: [0; 2],
+            steps: Vec::new(),
             finished: None,
             tee,
             tap: None,
@@ -123,6 +140,11 @@ impl State {
         if self.memory_kills.len() < MOST_KILLS {
             self.memory_kills.push(victim.map(printable));
         }
+    }
+
+    /// The processes of a series that ended well, but for the last.
+    pub(super) fn take_steps(&mut self) -> Vec<Step> {
+        std::mem::take(&mut self.steps)
     }
 
     /// How the session ended, once it has.
@@ -246,6 +268,7 @@ impl State {
         self.inbox(stream)
             .receive(bytes)
             .map_err(|Overrun| SessionError::Protocol("output over its window"))?;
+        self.received[stream as usize] += bytes.len();
         if let Some(tee) = &mut self.tee {
             tee(stream, bytes);
         }
@@ -266,6 +289,13 @@ impl State {
                     .ok_or(SessionError::Protocol("more input credit than was spent"))?;
             }
             Event::StdinClosed => self.stdin_open = false,
+            Event::StepExited(_) if self.steps.len() >= MOST_STEPS => {
+                return Err(SessionError::Protocol("a series without end"));
+            }
+            Event::StepExited(exit) => self.steps.push(Step {
+                exit,
+                received: self.received,
+            }),
             Event::OutOfMemory => self.note_memory_kill(None),
             Event::OutOfMemoryKill(victim) => self.note_memory_kill(Some(victim)),
             Event::Frozen => self.answer = Some(Answer::Frozen),

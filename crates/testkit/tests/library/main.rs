@@ -10,6 +10,7 @@ mod execs;
 mod files;
 mod others;
 mod pools;
+mod series;
 mod streams;
 mod warm;
 mod workloads;

@@ -1,17 +1,22 @@
 //! Processes inside a running VM.
 
+mod cancel;
+mod chain;
+mod child;
+
+pub use cancel::Canceler;
+pub use child::Child;
+
 use crate::config::{byte_strings, variable};
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::reach::Reach;
-use crate::session::{
-    CollectError, Collected, OutputReader, Session, SessionError, StdinWriter, TimedOut, collect,
-};
-use crate::signals::Signal;
+use crate::session::{CollectError, Collected, Session, SessionError, collect};
 use crate::vm::Vm;
 use crate::workload::Wishes;
-use proto::session::{Exit, ExitStatus, OutputStream, Request, RequestBody, WindowSize};
+use proto::session::{Exit, ExitStatus, Request, RequestBody, Series, StagedFile, WindowSize};
 use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +72,8 @@ pub struct ExecBuilder<'vm> {
     stdin: ExecStdin,
     deadline: Deadline,
     output_limit: usize,
+    files: Vec<StagedFile>,
+    canceler: Option<Canceler>,
 }
 
 impl<'vm> ExecBuilder<'vm> {
@@ -77,6 +84,8 @@ impl<'vm> ExecBuilder<'vm> {
             stdin: ExecStdin::Null,
             deadline: Deadline::NEVER,
             output_limit: DEFAULT_OUTPUT_LIMIT,
+            files: Vec::new(),
+            canceler: None,
         }
     }
 
@@ -141,12 +150,52 @@ impl<'vm> ExecBuilder<'vm> {
         self
     }
 
+    /// Writes a file before the process is started, in the same round trip. It belongs to the process's user, and what has
+    /// its path is replaced; its directory has to exist. A request has room for 4 MiB in all: what is larger is for
+    /// [`crate::Files::write_from`].
+    pub fn stage_file(
+        mut self,
+        path: impl AsRef<OsStr>,
+        contents: impl Into<Vec<u8>>,
+        mode: u32,
+    ) -> Self {
+        self.files.push(StagedFile {
+            path: path.as_ref().as_bytes().to_vec(),
+            mode,
+            contents: contents.into(),
+        });
+        self
+    }
+
+    /// As [`Self::stage_file`], with everything a reader gives.
+    pub fn stage_reader(
+        self,
+        path: impl AsRef<OsStr>,
+        mut reader: impl Read,
+        mode: u32,
+    ) -> std::io::Result<Self> {
+        let mut contents = Vec::new();
+        reader.read_to_end(&mut contents)?;
+        Ok(self.stage_file(path, contents, mode))
+    }
+
+    /// Lets whoever has a clone of this end the process, while [`Self::output`] waits for it too.
+    pub fn canceler(mut self, canceler: &Canceler) -> Self {
+        self.canceler = Some(canceler.clone());
+        self
+    }
+
     /// Runs the process to its end and collects its output, in this thread.
-    pub fn output(self) -> Result<Output, Error> {
+    pub fn output(mut self) -> Result<Output, Error> {
         let (deadline, limit) = (self.deadline, self.output_limit);
         let allowed = deadline.remaining().unwrap_or_default();
         let vm = self.vm;
-        match collect(&self.open()?, limit, deadline) {
+        let canceler = self.canceler.take();
+        let session = Arc::new(self.open()?);
+        if let Some(canceler) = canceler {
+            canceler.watch(&session);
+        }
+        match collect(&session, limit, deadline) {
             Ok((exit, Collected { stdout, stderr })) => Ok(Output {
                 exit,
                 stdout,
@@ -162,127 +211,34 @@ impl<'vm> ExecBuilder<'vm> {
 
     /// Starts the process and hands out its streams. Does not wait for the guest's answer: a program that
     /// does not exist is reported by [`Child::wait`] and [`Child::pid`], and its streams are empty.
-    pub fn spawn(self) -> Result<Child, Error> {
-        let streaming = self.stdin == ExecStdin::Stream;
+    pub fn spawn(mut self) -> Result<Child, Error> {
+        let canceler = self.canceler.take();
+        let streaming = child::Streaming(self.stdin == ExecStdin::Stream);
         let reach = self.vm.reach().clone();
         let has_terminal = self.wishes.tty.is_some();
         let session = Arc::new(self.open()?.with_wake().map_err(SessionError::Socket)?);
-        Ok(Child {
-            stdin: streaming.then(|| StdinWriter::new(Arc::clone(&session))),
-            stdout: Some(OutputReader::new(
-                Arc::clone(&session),
-                OutputStream::Stdout,
-            )),
-            stderr: Some(OutputReader::new(
-                Arc::clone(&session),
-                OutputStream::Stderr,
-            )),
-            session,
-            reach,
-            has_terminal,
-        })
+        if let Some(canceler) = canceler {
+            canceler.watch(&session);
+        }
+        Ok(Child::new(session, reach, streaming, has_terminal))
     }
 
     /// Sends the request on a stream of its own.
     fn open(mut self) -> Result<Session, Error> {
         self.wishes.stdin = self.stdin != ExecStdin::Null;
         let process = self.vm.defaults().process(self.wishes)?;
+        let files = self.files;
+        let body = if files.is_empty() {
+            RequestBody::Exec(process)
+        } else {
+            let processes = vec![process];
+            RequestBody::Series(Series { files, processes })
+        };
         let session = Session::new(self.vm.reach().connect(self.deadline)?);
-        session.request(&Request::new(RequestBody::Exec(process)))?;
+        session.request(&Request::new(body))?;
         if let ExecStdin::Bytes(bytes) = self.stdin {
             session.feed(bytes);
         }
         Ok(session)
-    }
-}
-
-/// A process that was started in a VM. It is killed when this and all streams taken from it are dropped
-/// before its end.
-#[derive(Debug)]
-pub struct Child {
-    /// Standard input, with [`ExecStdin::Stream`]. Dropping it closes the stream.
-    pub stdin: Option<StdinWriter>,
-    /// Standard output.
-    pub stdout: Option<OutputReader>,
-    /// Standard error.
-    pub stderr: Option<OutputReader>,
-    session: Arc<Session>,
-    reach: Reach,
-    has_terminal: bool,
-}
-
-impl Child {
-    /// The process id inside; waits until the program runs.
-    pub fn pid(&self) -> Result<i32, Error> {
-        self.pid_deadline(Deadline::NEVER)
-    }
-
-    /// As [`Self::pid`], until a deadline.
-    pub fn pid_deadline(&self, deadline: impl Into<Deadline>) -> Result<i32, Error> {
-        let deadline = deadline.into();
-        let limit = deadline.remaining().unwrap_or_default();
-        match self.session.wait_started(deadline) {
-            Ok(started) => started.map_err(|error| self.reach.explain(error)),
-            Err(TimedOut) => Err(Error::Deadline {
-                waiting_for: "the start of the process",
-                limit,
-            }),
-        }
-    }
-
-    /// Waits for the end of the process. Output nobody reads holds the process back, as with a pipe: take
-    /// the streams and read them, or drop them. Standard input is not closed by this: drop it first.
-    pub fn wait(&self) -> Result<Exit, Error> {
-        self.wait_deadline(Deadline::NEVER)
-    }
-
-    /// As [`Self::wait`], until a deadline; the process goes on when it passes.
-    pub fn wait_deadline(&self, deadline: impl Into<Deadline>) -> Result<Exit, Error> {
-        let deadline = deadline.into();
-        let limit = deadline.remaining().unwrap_or_default();
-        match self.session.wait(deadline) {
-            Ok(finished) => finished.map_err(|error| self.reach.explain(error)),
-            Err(TimedOut) => Err(Error::Deadline {
-                waiting_for: "the process",
-                limit,
-            }),
-        }
-    }
-
-    /// The exit if the process has ended. Does not block.
-    pub fn try_wait(&self) -> Result<Option<Exit>, Error> {
-        self.session
-            .try_wait()
-            .transpose()
-            .map_err(|error| self.reach.explain(error))
-    }
-
-    /// Sends a signal to the process group.
-    pub fn signal(&self, signal: Signal) {
-        self.session.signal(signal.number());
-    }
-
-    /// Kills the process group.
-    pub fn kill(&self) {
-        self.signal(Signal::KILL);
-    }
-
-    /// Changes the size of its terminal; only with [`ExecBuilder::tty`].
-    pub fn resize(&self, size: WindowSize) {
-        if self.has_terminal {
-            self.session.resize(size);
-        }
-    }
-
-    /// Lets the process go on without us, and returns when it does: its input is at its end, and what it writes from
-    /// now on is lost. It ends with the VM at the latest.
-    pub fn release(&self) -> Result<(), Error> {
-        self.pid()?;
-        self.session.release();
-        match self.session.wait(Deadline::NEVER) {
-            // It has let go of us.
-            Err(TimedOut) | Ok(Ok(_) | Err(SessionError::Cut)) => Ok(()),
-            Ok(Err(error)) => Err(self.reach.explain(error)),
-        }
     }
 }
