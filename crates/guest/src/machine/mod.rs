@@ -5,6 +5,7 @@ mod boot_id;
 mod disk;
 mod etc;
 mod extras;
+mod furniture;
 mod hosts;
 mod identity;
 mod root;
@@ -16,6 +17,7 @@ use crate::failure::Context;
 use crate::init::{Cgroup, mounts::SHM_SIZE, sysctl::Ipv6};
 use crate::sys::mount::{Restrictions, make_read_only, remount};
 use disk::Disks;
+use furniture::Furniture;
 use identity::Identity;
 use proto::mounts::Access;
 use proto::session::{self, Failure, FailureKind, Machine};
@@ -23,6 +25,7 @@ use root::MountHandles;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// What was opened before the template point, so that it costs nothing after it.
 #[derive(Debug)]
@@ -64,7 +67,10 @@ impl Prepared {
             })?;
         let root = root::assemble(machine.upper, &self.disks)?;
         etc::write(machine)?;
+        let furnish = || "furnish /run as the image has it".into();
+        let of_run = Furniture::of(Path::new("/run")).failing(System, furnish)?;
         self.mounts.move_into_root()?;
+        of_run.put().failing(System, furnish)?;
         size_shm(machine.shm_size)?;
         let volumes = extras::apply(&machine.extras, &self.disks)?;
         Ok(Live {

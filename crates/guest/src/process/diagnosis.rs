@@ -74,10 +74,7 @@ fn execution(errno: i32, program: &[u8], tried: &[u8]) -> (FailureKind, String) 
             FailureKind::NotExecutable,
             format!("exec {name}: is a directory"),
         ),
-        libc::ENOEXEC => (
-            FailureKind::NotExecutable,
-            format!("exec {name}: neither a program for this CPU nor a script that starts with #!"),
-        ),
+        libc::ENOEXEC => (FailureKind::NotExecutable, foreign(path, &name)),
         libc::E2BIG => (
             FailureKind::TooLong,
             format!(
@@ -86,6 +83,27 @@ fn execution(errno: i32, program: &[u8], tried: &[u8]) -> (FailureKind, String) 
         ),
         _ => (FailureKind::NotExecutable, format!("exec {name}")),
     }
+}
+
+/// ELF: the class is at 4 (1 for 32 bits), the machine at 18.
+fn foreign(path: &Path, name: &str) -> String {
+    let mut start = [0; 20];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut start, 0));
+    let machine = match (read, start.strip_prefix(b"\x7fELF"), number(&start, 18, 2)) {
+        (Ok(()), Some([1, ..]), Some(3)) => "32-bit x86",
+        (Ok(()), Some([1, ..]), Some(62)) => "x86-64 with 32-bit addresses (x32)",
+        (Ok(()), Some([1, ..]), Some(40)) => "32-bit ARM",
+        (Ok(()), Some(_), Some(183)) => "64-bit ARM",
+        (Ok(()), Some(_), Some(21)) => "PowerPC",
+        (Ok(()), Some(_), Some(22)) => "S/390",
+        (Ok(()), Some(_), Some(243)) => "RISC-V",
+        _ => {
+            return format!(
+                "exec {name}: neither a program for this CPU nor a script that starts with #!"
+            );
+        }
+    };
+    format!("exec {name}: a program for {machine}, and only 64-bit x86 programs run here")
 }
 
 /// The file is there, so what is missing is what the kernel loads to run it.
@@ -187,6 +205,24 @@ mod tests {
         );
         for errno in [libc::EACCES, libc::ENOEXEC, libc::E2BIG] {
             assert_eq!(explained(errno, "/etc/passwd").kind.exit_code(), 126);
+        }
+    }
+
+    #[test]
+    fn a_program_for_another_cpu_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        let mut header = *b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0";
+        for (class, machine, said) in [
+            (1, 3, "a program for 32-bit x86, and only 64-bit x86"),
+            (2, 183, "a program for 64-bit ARM"),
+            (2, 1, "neither a program for this CPU"),
+        ] {
+            (header[4], header[18]) = (class, machine);
+            std::fs::write(&program, header).unwrap();
+            let failure = explained(libc::ENOEXEC, program.to_str().unwrap());
+            assert_eq!(failure.kind.exit_code(), 126);
+            assert!(failure.context.contains(said), "{}", failure.context);
         }
     }
 

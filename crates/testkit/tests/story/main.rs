@@ -5,6 +5,7 @@ mod awkward;
 mod bounds;
 mod contract;
 mod crashes;
+mod distroless;
 mod files;
 mod kills;
 mod lives;
