@@ -7,7 +7,7 @@ use crate::error::VmmError;
 use crate::gate::Gate;
 use crate::hypervisor::WriteEvent;
 use crate::machine::{refused, section};
-use crate::os::{Poller, Watch};
+use crate::os::{DirectFile, Poller, Watch};
 use crate::slot::{Backplane, Plugged, SlotInterrupt};
 use devices::virtio::VirtioDevice;
 use devices::virtio::blk::{Access, Backend, Block, DiskError, FileDisk, LayeredDisk, Piece};
@@ -33,7 +33,7 @@ pub struct DiskSet {
 struct Described {
     mode: DiskMode,
     shape: DiskShape,
-    pieces: Vec<Piece>,
+    pieces: Vec<Piece<DirectFile>>,
 }
 
 impl Described {
@@ -91,7 +91,7 @@ impl DiskSet {
         });
         let pieces = disk.pieces.iter().zip(files);
         described.pieces.extend(pieces.map(|(&len, file)| Piece {
-            file: File::from(file),
+            file: File::from(file).into(),
             len,
         }));
         self.unfinished = disk.more.then_some(disk.slot);

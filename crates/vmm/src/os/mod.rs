@@ -4,4 +4,4 @@
 mod linux;
 
 #[cfg(target_os = "linux")]
-pub use linux::{Forked, KickSignal, Poller, Ready, Watch, fork};
+pub use linux::{DirectFile, Forked, KickSignal, Poller, Ready, Watch, fork};

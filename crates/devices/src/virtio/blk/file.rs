@@ -24,9 +24,9 @@ impl Scratch {
 ///
 /// All I/O names its offset: a descriptor that came from another process shares its file position with it.
 ///
-/// The provided methods copy through `scratch`, which costs nothing measurable up to 16 KiB a request and
-/// 6 us for 128 KiB (14 us against 8 us, page cache warm). An implementation that may use `preadv` on guest
-/// memory overrides them.
+/// The provided methods copy through `scratch`, for tests and for hosts without `preadv`: that costs nothing
+/// measurable up to 16 KiB a request and 6 us for 128 KiB (14 us against 8 us, page cache warm). The VMM, which may
+/// hand guest memory to the kernel, overrides them.
 pub trait DiskFile: Send {
     /// The file itself.
     fn file(&self) -> &File;
