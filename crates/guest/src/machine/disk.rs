@@ -59,13 +59,8 @@ impl Disks {
                 disk.options,
             )
         };
-        // Trying first is cheaper than looking first.
-        let mut result = mount();
-        if result.is_err() && is_empty(disk.size) {
-            self.wait_for(disk)?;
-            result = mount();
-        }
-        result.failing(FailureKind::Mount, || format!("mount {}", disk.name()))
+        once_it_is_there(mount, || self.wait_for(disk))?
+            .failing(FailureKind::Mount, || format!("mount {}", disk.name()))
     }
 
     fn wait_for(&self, disk: &OnDisk) -> Result<(), Failure> {
@@ -99,6 +94,19 @@ impl Disks {
     }
 }
 
+/// Tries first, which is cheaper than looking first. What failed is tried again even if the disk is there by now: it may
+/// have come between the try and the look.
+fn once_it_is_there(
+    mut mount: impl FnMut() -> io::Result<()>,
+    wait: impl FnOnce() -> Result<(), Failure>,
+) -> Result<io::Result<()>, Failure> {
+    if mount().is_ok() {
+        return Ok(Ok(()));
+    }
+    wait()?;
+    Ok(mount())
+}
+
 impl OnDisk {
     fn name(&self) -> String {
         format!(
@@ -123,6 +131,21 @@ mod tests {
     use super::*;
     use std::ffi::CString;
     use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn a_disk_that_comes_between_the_try_and_the_look_is_mounted() {
+        let mut tries = 0;
+        let mount = || {
+            tries += 1;
+            if tries == 1 {
+                return Err(io::Error::from_raw_os_error(libc::EIO));
+            }
+            Ok(())
+        };
+        let there_already = || Ok(());
+        assert!(once_it_is_there(mount, there_already).unwrap().is_ok());
+        assert_eq!(tries, 2);
+    }
 
     #[test]
     fn only_a_size_of_zero_is_empty() {
