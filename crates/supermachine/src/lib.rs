@@ -12,7 +12,8 @@
 //! # }
 //! ```
 //!
-//! The library is blocking: it starts one thread per VM (its *supervisor*) and none per exec. A VM lives in a
+//! The library is blocking: it starts one thread per VM (its *supervisor*) and none per exec. With the feature `tokio`
+//! what waits for a VM or for a process inside is a future as well (`Vm::exec_async`, `ExecBuilder::spawn_async`). A VM lives in a
 //! process of its own, `supermachine-vmm`, and ends with its [`Vm`] handle, or with this process, whatever
 //! comes first.
 //!
@@ -33,6 +34,8 @@
 #![forbid(unsafe_code)]
 
 mod assets;
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod attachment;
 mod bytes;
 mod config;
@@ -76,6 +79,8 @@ mod workload;
 /// The image store and everything about references, registries and pulls.
 pub use image as images;
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::{AsyncChild, AsyncEvents, AsyncOutput, AsyncStdin};
 pub use attachment::Attachment;
 pub use config::{
     BootMode, Command, LogLimits, MainOutput, MainStdin, Memory, OnFailure, RestartPolicy,
@@ -150,5 +155,9 @@ mod tests {
         is_shared::<OutputReader>();
         is_shared::<Events>();
         is_shared::<Error>();
+        #[cfg(feature = "tokio")]
+        is_shared::<AsyncChild>();
+        #[cfg(feature = "tokio")]
+        is_shared::<(AsyncEvents, AsyncOutput, AsyncStdin)>();
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the supervisor gets to find out why a session broke.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How long another process gets to answer what it answers at once.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -48,11 +48,10 @@ impl Reach {
 
     /// The error of a session, or the end of the VM if that is the reason.
     pub(crate) fn explain(&self, error: SessionError) -> Error {
-        match error {
-            SessionError::Cut | SessionError::Unreachable | SessionError::Socket(_) => {
-                self.why_gone().unwrap_or_else(|| error.into())
-            }
-            _ => error.into(),
+        if is_broken(&error) {
+            self.why_gone().unwrap_or_else(|| error.into())
+        } else {
+            error.into()
         }
     }
 
@@ -61,10 +60,23 @@ impl Reach {
         let Self::Local { shared, .. } = self else {
             return None;
         };
-        match shared.wait(Deadline::after(LAST_WORDS), |status| status.outcome.clone()) {
-            Ok(Outcome::Failed(error)) => Some(Error::Shared(error)),
-            Ok(Outcome::Stopped | Outcome::Exited(_)) => Some(ClientError::NotRunning.into()),
-            Err(_) => None,
-        }
+        let ended = shared.wait(Deadline::after(LAST_WORDS), |status| status.outcome.clone());
+        ended.ok().map(is_end)
+    }
+}
+
+/// Whether the end of the VM may be the reason.
+pub(crate) const fn is_broken(error: &SessionError) -> bool {
+    matches!(
+        error,
+        SessionError::Cut | SessionError::Unreachable | SessionError::Socket(_)
+    )
+}
+
+/// What the end of the VM means to who still wanted something of it.
+pub(crate) fn is_end(outcome: Outcome) -> Error {
+    match outcome {
+        Outcome::Failed(error) => Error::Shared(error),
+        Outcome::Stopped | Outcome::Exited(_) => ClientError::NotRunning.into(),
     }
 }

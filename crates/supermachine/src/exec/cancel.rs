@@ -21,7 +21,7 @@ impl Canceler {
         Self::default()
     }
 
-    pub(super) fn of(session: &Arc<Session>) -> Self {
+    pub(crate) fn of(session: &Arc<Session>) -> Self {
         let canceler = Self::new();
         canceler.watch(session);
         canceler
@@ -32,7 +32,7 @@ impl Canceler {
     }
 
     /// Ends this one too when the time comes, or at once if it has come.
-    pub(super) fn watch(&self, session: &Arc<Session>) {
+    pub(crate) fn watch(&self, session: &Arc<Session>) {
         let mut watched = self.lock();
         watched
             .sessions

@@ -17,6 +17,34 @@ impl ExecBuilder<'_> {
         mut self,
         commands: impl IntoIterator<Item = C>,
     ) -> Result<Vec<Result<Output, Error>>, Error> {
+        let canceler = self.canceler.take();
+        let (vm, deadline, limit) = (self.vm, self.deadline, self.output_limit);
+        let allowed = deadline.remaining().unwrap_or_default();
+        let Some(series) = self.series(commands)? else {
+            return Ok(Vec::new());
+        };
+        let session = Arc::new(Session::new(vm.reach().connect(deadline)?));
+        session.request(&Request::new(RequestBody::Series(series)))?;
+        if let Some(canceler) = canceler {
+            canceler.watch(&session);
+        }
+        let mut collected = Collected::default();
+        let last = match collect_into(&mut collected, &session, limit, deadline) {
+            Ok(exit) => Ok(exit),
+            Err(CollectError::TimedOut) => Err(Error::Deadline {
+                waiting_for: "the process",
+                limit: allowed,
+            }),
+            Err(CollectError::Session(error)) => Err(vm.reach().explain(error)),
+        };
+        Ok(collected.into_chain(session.take_steps(), last))
+    }
+
+    /// What is asked of the agent; `None` if it is nothing.
+    pub(crate) fn series<S: AsRef<OsStr>, C: IntoIterator<Item = S>>(
+        self,
+        commands: impl IntoIterator<Item = C>,
+    ) -> Result<Option<Series>, Error> {
         if self.stdin != ExecStdin::Null {
             return Err(ConfigError::ChainStdin.into());
         }
@@ -29,36 +57,26 @@ impl ExecBuilder<'_> {
             .into_iter()
             .map(process)
             .collect::<Result<Vec<_>, _>>()?;
-        if processes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let files = std::mem::take(&mut self.files);
-        let session = Arc::new(Session::new(self.vm.reach().connect(self.deadline)?));
-        session.request(&Request::new(RequestBody::Series(Series {
-            files,
-            processes,
-        })))?;
-        if let Some(canceler) = &self.canceler {
-            canceler.watch(&session);
-        }
-        Ok(self.collect_chain(&session))
+        let files = self.files;
+        Ok((!processes.is_empty()).then_some(Series { files, processes }))
+    }
+}
+
+impl Collected {
+    /// All of it is one command's.
+    pub(crate) fn into_output(self, exit: Exit) -> Output {
+        Rest::from(self).last(exit)
     }
 
-    fn collect_chain(&self, session: &Session) -> Vec<Result<Output, Error>> {
-        let allowed = self.deadline.remaining().unwrap_or_default();
-        let mut collected = Collected::default();
-        let ended = collect_into(&mut collected, session, self.output_limit, self.deadline);
-        let mut rest = Rest::from(collected);
-        let steps = session.take_steps();
+    /// What each command of a chain left.
+    pub(crate) fn into_chain(
+        self,
+        steps: Vec<Step>,
+        last: Result<Exit, Error>,
+    ) -> Vec<Result<Output, Error>> {
+        let mut rest = Rest::from(self);
         let mut results: Vec<_> = steps.into_iter().map(|step| Ok(rest.step(step))).collect();
-        results.push(match ended {
-            Ok(exit) => Ok(rest.last(exit)),
-            Err(CollectError::TimedOut) => Err(Error::Deadline {
-                waiting_for: "the process",
-                limit: allowed,
-            }),
-            Err(CollectError::Session(error)) => Err(self.vm.reach().explain(error)),
-        });
+        results.push(last.map(|exit| rest.last(exit)));
         results
     }
 }

@@ -10,7 +10,7 @@ pub use child::Child;
 use crate::config::{byte_strings, variable};
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::session::{CollectError, Collected, Session, SessionError, collect};
+use crate::session::{CollectError, Session, SessionError, collect};
 use crate::vm::Vm;
 use crate::workload::Wishes;
 use proto::session::{Exit, ExitStatus, Request, RequestBody, Series, StagedFile, WindowSize};
@@ -67,13 +67,13 @@ pub enum ExecStdin {
 #[derive(Debug, Clone)]
 #[must_use = "a process starts with `spawn` or `output`"]
 pub struct ExecBuilder<'vm> {
-    vm: &'vm Vm,
-    wishes: Wishes,
-    stdin: ExecStdin,
-    deadline: Deadline,
-    output_limit: usize,
+    pub(crate) vm: &'vm Vm,
+    pub(crate) wishes: Wishes,
+    pub(crate) stdin: ExecStdin,
+    pub(crate) deadline: Deadline,
+    pub(crate) output_limit: usize,
     files: Vec<StagedFile>,
-    canceler: Option<Canceler>,
+    pub(crate) canceler: Option<Canceler>,
 }
 
 impl<'vm> ExecBuilder<'vm> {
@@ -196,11 +196,7 @@ impl<'vm> ExecBuilder<'vm> {
             canceler.watch(&session);
         }
         match collect(&session, limit, deadline) {
-            Ok((exit, Collected { stdout, stderr })) => Ok(Output {
-                exit,
-                stdout,
-                stderr,
-            }),
+            Ok((exit, collected)) => Ok(collected.into_output(exit)),
             Err(CollectError::TimedOut) => Err(Error::Deadline {
                 waiting_for: "the process",
                 limit: allowed,
@@ -223,8 +219,8 @@ impl<'vm> ExecBuilder<'vm> {
         Ok(Child::new(session, reach, streaming, has_terminal))
     }
 
-    /// Sends the request on a stream of its own.
-    fn open(mut self) -> Result<Session, Error> {
+    /// What is asked of the agent, and the input that is given as a whole.
+    pub(crate) fn request(mut self) -> Result<(RequestBody, Option<Vec<u8>>), Error> {
         self.wishes.stdin = self.stdin != ExecStdin::Null;
         let process = self.vm.defaults().process(self.wishes)?;
         let files = self.files;
@@ -234,9 +230,19 @@ impl<'vm> ExecBuilder<'vm> {
             let processes = vec![process];
             RequestBody::Series(Series { files, processes })
         };
-        let session = Session::new(self.vm.reach().connect(self.deadline)?);
+        match self.stdin {
+            ExecStdin::Bytes(bytes) => Ok((body, Some(bytes))),
+            ExecStdin::Null | ExecStdin::Stream => Ok((body, None)),
+        }
+    }
+
+    /// Sends the request on a stream of its own.
+    fn open(self) -> Result<Session, Error> {
+        let (vm, deadline) = (self.vm, self.deadline);
+        let (body, input) = self.request()?;
+        let session = Session::new(vm.reach().connect(deadline)?);
         session.request(&Request::new(body))?;
-        if let ExecStdin::Bytes(bytes) = self.stdin {
+        if let Some(bytes) = input {
             session.feed(bytes);
         }
         Ok(session)

@@ -2,7 +2,7 @@
 
 use super::SessionError;
 use super::shared::{Session, TimedOut};
-use super::state::State;
+use super::state::{Finished, State};
 use crate::deadline::Deadline;
 use proto::session::{Exit, OutputStream};
 
@@ -39,13 +39,7 @@ pub(crate) fn collect_into(
     limit: usize,
     deadline: Deadline,
 ) -> Result<Exit, CollectError> {
-    let finished = session.drive(deadline, |state, _| {
-        collected.take(state);
-        if collected.stdout.len().max(collected.stderr.len()) > limit {
-            return Some(Err(SessionError::OutputLimit(limit)));
-        }
-        state.finished().cloned()
-    });
+    let finished = session.drive(deadline, |state, _| collected.look(state, limit));
     let stopped = match finished {
         Ok(Ok(exit)) => return Ok(exit),
         Ok(Err(error)) => CollectError::Session(error),
@@ -57,8 +51,13 @@ pub(crate) fn collect_into(
 }
 
 impl Collected {
-    fn take(&mut self, state: &mut State) {
+    /// Takes what there is; how it ended, once it has, or that it is too much.
+    pub(crate) fn look(&mut self, state: &mut State, limit: usize) -> Option<Finished> {
         state.inbox(OutputStream::Stdout).read_all(&mut self.stdout);
         state.inbox(OutputStream::Stderr).read_all(&mut self.stderr);
+        if self.stdout.len().max(self.stderr.len()) > limit {
+            return Some(Err(SessionError::OutputLimit(limit)));
+        }
+        state.finished().cloned()
     }
 }

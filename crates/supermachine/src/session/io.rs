@@ -27,16 +27,9 @@ impl StdinWriter {
         if bytes.is_empty() {
             return Ok(0);
         }
-        let written = self.session.drive(deadline.into(), |state, socket| {
-            if !state.stdin_open() {
-                return Some(Err(io::ErrorKind::BrokenPipe.into()));
-            }
-            match state.write_stdin(socket, bytes) {
-                Ok(0) => None,
-                Ok(count) => Some(Ok(count)),
-                Err(_) => Some(Err(io::ErrorKind::BrokenPipe.into())),
-            }
-        });
+        let written = self
+            .session
+            .drive(deadline.into(), |state, socket| state.offer(socket, bytes));
         written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -80,18 +73,9 @@ impl OutputReader {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let read = self.session.drive(deadline.into(), |state, _| {
-            if !state.inbox(self.stream).is_empty() {
-                return Some(Ok(state.inbox(self.stream).read(buffer)));
-            }
-            match state.finished()? {
-                Ok(_) | Err(super::SessionError::Guest(_)) => Some(Ok(0)),
-                Err(error) => Some(Err(io::Error::new(
-                    io::ErrorKind::ConnectionAborted,
-                    error.clone(),
-                ))),
-            }
-        });
+        let read = self
+            .session
+            .drive(deadline.into(), |state, _| state.take(self.stream, buffer));
         read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }

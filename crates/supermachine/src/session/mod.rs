@@ -20,3 +20,5 @@ pub use io::{OutputReader, StdinWriter};
 pub(crate) use outbox::Outbox;
 pub(crate) use shared::{Session, TimedOut};
 pub(crate) use state::{Answer, Step, Tee};
+#[cfg(feature = "tokio")]
+pub(crate) use state::{Finished, State};

@@ -44,6 +44,15 @@ enum Leader {
     External,
 }
 
+/// What a look into the socket brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Received {
+    /// Bytes, the end, or an interruption.
+    Something,
+    /// Nothing more for now.
+    Nothing,
+}
+
 /// The deadline passed first.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TimedOut;
@@ -186,23 +195,26 @@ impl Session {
         readable
     }
 
-    fn receive(&self, inner: &mut Inner) {
+    fn receive(&self, inner: &mut Inner) -> Received {
         inner.buffer.clear();
         inner.buffer.reserve(READ_SIZE);
-        match recv(
+        let received = recv(
             &self.socket,
             rustix::buffer::spare_capacity(&mut inner.buffer),
             RecvFlags::DONTWAIT,
-        ) {
+        );
+        match received {
             Ok((0, _)) => inner.state.closed(None),
             Ok(_) => inner.state.receive(&inner.buffer),
-            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Received::Nothing,
+            Err(Errno::INTR) => {}
             Err(errno) => inner.state.closed(Some(errno)),
         }
         if inner.state.finished().is_some() && self.wake.is_some() {
             // The guest keeps a session until its last frame was read. One of a single thread closes right away.
             let _ = shutdown(&self.socket, Shutdown::Both);
         }
+        Received::Something
     }
 
     /// Wakes everybody who waits; a session of one thread has nobody.
@@ -459,6 +471,32 @@ impl Session {
         }
         self.flush(&mut inner);
         self.announce();
+    }
+
+    /// As [`Self::pump`], for a leader that is told of changes only. Whether there may be more to read at once.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn pump_edge(&self) -> bool {
+        let mut inner = self.lock();
+        let before = inner.state.finished().is_some();
+        let more = !before && self.receive(&mut inner) == Received::Something;
+        if !before && inner.state.finished().is_some() {
+            // The guest keeps a session until its last frame was read.
+            let _ = shutdown(&self.socket, Shutdown::Both);
+        }
+        self.flush(&mut inner);
+        more
+    }
+
+    /// Gives what `want` finds now. What it sends goes out as far as the socket takes it; whether all of it did.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn look<T>(
+        &self,
+        want: impl FnOnce(&mut State, BorrowedFd<'_>) -> Option<T>,
+    ) -> (Option<T>, bool) {
+        let mut inner = self.lock();
+        let wanted = want(&mut inner.state, self.socket.as_fd());
+        self.flush(&mut inner);
+        (wanted, inner.state.outbox.is_empty())
     }
 
     /// Ends the session for everybody who waits, if it has not ended.

@@ -6,7 +6,8 @@ use super::outbox::Outbox;
 use proto::frame::{Decoder, Kind, MAX_DATA};
 use proto::session::{Control, Event, Exit, OutputStream, Victim, WINDOW};
 use rustix::io::Errno;
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// How a session ended.
 pub(crate) type Finished = Result<Exit, SessionError>;
@@ -173,6 +174,46 @@ impl State {
         self.stdin_credit -= count as u32;
         self.outbox.send(socket, Kind::Stdin, &bytes[..count])?;
         Ok(count)
+    }
+
+    /// Sends what can be sent now; nothing if there is no room.
+    pub(crate) fn offer(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        bytes: &[u8],
+    ) -> Option<io::Result<usize>> {
+        if !self.stdin_open() {
+            return Some(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        match self.write_stdin(socket, bytes) {
+            Ok(0) => None,
+            Ok(count) => Some(Ok(count)),
+            Err(_) => Some(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    /// Reads what is there; nothing if there may be more later.
+    pub(crate) fn take(
+        &mut self,
+        stream: OutputStream,
+        buffer: &mut [u8],
+    ) -> Option<io::Result<usize>> {
+        if !self.inbox(stream).is_empty() {
+            return Some(Ok(self.inbox(stream).read(buffer)));
+        }
+        match self.finished()? {
+            Ok(_) | Err(SessionError::Guest(_)) => Some(Ok(0)),
+            Err(error) => Some(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                error.clone(),
+            ))),
+        }
+    }
+
+    /// Whether nothing waits for the socket.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn has_sent_all(&self) -> bool {
+        self.outbox.is_empty()
     }
 
     /// Input that is sent as the process takes it, then its end.

@@ -1,5 +1,6 @@
 //! The demultiplexer against a scripted agent on the other end of a socketpair.
 
+use super::state::State;
 use super::*;
 use crate::deadline::Deadline;
 use proto::frame::{Decoder, Header, Kind, MAX_DATA};
@@ -467,7 +468,7 @@ proptest::proptest! {
     /// never holds more than its windows.
     #[test]
     fn no_bytes_of_a_guest_make_the_host_panic(pieces: Vec<Vec<u8>>) {
-        let mut state = state::State::new(None);
+        let mut state = State::new(None);
         for piece in &pieces {
             state.receive(piece);
         }
@@ -477,7 +478,7 @@ proptest::proptest! {
     /// As before, but the frames are whole, so that their contents are looked at.
     #[test]
     fn no_frames_of_a_guest_make_the_host_panic(frames: Vec<(u8, Vec<u8>)>) {
-        let mut state = state::State::new(None);
+        let mut state = State::new(None);
         for (kind, payload) in &frames {
             let len = u32::try_from(payload.len()).unwrap().to_le_bytes();
             state.receive(&[&len[..], &[kind % 8], payload].concat());

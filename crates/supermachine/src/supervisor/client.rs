@@ -88,7 +88,11 @@ impl Client {
         self.request(RequestBody::Events, Deadline::NEVER)
     }
 
-    fn request(&self, body: RequestBody, deadline: Deadline) -> Result<OwnedFd, ClientError> {
+    pub(crate) fn request(
+        &self,
+        body: RequestBody,
+        deadline: Deadline,
+    ) -> Result<OwnedFd, ClientError> {
         let stream = listener::dial(&self.socket).map_err(|errno| match errno {
             Errno::NOENT | Errno::CONNREFUSED => ClientError::NotRunning,
             errno => ClientError::Connect(errno),
@@ -109,17 +113,23 @@ pub(crate) fn receive(
     deadline: Deadline,
 ) -> Result<(Reply, Vec<OwnedFd>), ClientError> {
     loop {
-        match packet::try_receive::<Reply>(stream) {
-            Ok(Some((Reply::Failed(message), _))) => return Err(ClientError::Refused(message)),
-            Ok(Some((Reply::AnotherVm, _))) => return Err(ClientError::NotRunning),
-            Ok(Some((reply, fds))) => return Ok((reply, fds)),
-            // The supervisor died before it answered.
-            Err(PacketError::Closed) => return Err(ClientError::NotRunning),
-            Err(error) => return Err(ClientError::Packet(error)),
-            Ok(None) if !poll::ready(stream, PollFlags::IN, deadline) => {
-                return Err(ClientError::TimedOut);
-            }
-            Ok(None) => {}
+        if let Some(reply) = try_reply(stream)? {
+            return Ok(reply);
         }
+        if !poll::ready(stream, PollFlags::IN, deadline) {
+            return Err(ClientError::TimedOut);
+        }
+    }
+}
+
+/// The next answer, if it has come.
+pub(crate) fn try_reply(stream: &OwnedFd) -> Result<Option<(Reply, Vec<OwnedFd>)>, ClientError> {
+    match packet::try_receive::<Reply>(stream) {
+        Ok(Some((Reply::Failed(message), _))) => Err(ClientError::Refused(message)),
+        Ok(Some((Reply::AnotherVm, _))) => Err(ClientError::NotRunning),
+        Ok(reply) => Ok(reply),
+        // The supervisor died before it answered.
+        Err(PacketError::Closed) => Err(ClientError::NotRunning),
+        Err(error) => Err(ClientError::Packet(error)),
     }
 }

@@ -25,6 +25,8 @@ mod thread;
 
 pub(crate) use boot::{Launch, Source, Started, Tenure, Warnings, start};
 pub use client::ClientError;
+#[cfg(feature = "tokio")]
+pub(crate) use client::try_reply;
 pub(crate) use client::{Client, receive};
 pub(crate) use estate::{Estate, Next};
 pub(crate) use plan::{BootImage, Facts, Plan};

@@ -8,6 +8,7 @@ mod ends;
 mod events;
 mod execs;
 mod files;
+mod futures;
 mod others;
 mod pools;
 mod series;
