@@ -41,27 +41,40 @@ pub fn redis() -> Result<Recipe> {
     )
 }
 
+/// The image `workbench`: software whose authors expect much of a machine, in one image because the base and the
+/// downloads are what takes time. A cluster of databases is what its story makes.
+pub fn workbench() -> Result<Recipe> {
+    recipe(
+        "gcc libc6-dev iproute2 iptables nftables postgresql-15 s6 systemd-sysv",
+        "ENV PATH=/usr/lib/postgresql/15/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
+         CMD [\"bash\"]",
+    )
+}
+
 /// The image `fio`.
 pub fn fio() -> Result<Recipe> {
     recipe("fio", "CMD [\"fio\", \"--version\"]")
 }
 
-fn recipe(package: &'static str, run: &str) -> Result<Recipe> {
+fn recipe(packages: &'static str, run: &str) -> Result<Recipe> {
     needs::ensure(&[needs::IMAGES])?;
-    let containerfile = containerfile(package, run);
+    let containerfile = containerfile(packages, run);
     let mut inputs = base_inputs()?;
-    inputs.extend([containerfile.clone(), apt::candidate_version(package)?]);
+    inputs.push(containerfile.clone());
+    for package in packages.split(' ') {
+        inputs.push(apt::candidate_version(package)?);
+    }
     Ok(Recipe {
         inputs,
         make: Box::new(move |room, image| build(room, image, &containerfile)),
     })
 }
 
-fn containerfile(package: &str, run: &str) -> String {
+fn containerfile(packages: &str, run: &str) -> String {
     format!(
         "FROM localhost/base\n\
          RUN apt-get -q update \\\n \
-         && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends {package} \\\n \
+         && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends {packages} \\\n \
          && rm -rf /var/lib/apt/lists/* /var/cache/apt/* && find /var/log -type f -delete\n\
          {run}\n"
     )

@@ -77,6 +77,11 @@ pub const ALL: &[Image] = &[
         help: "Debian with redis, which runs as user redis",
         recipe: debian::redis,
     },
+    Image {
+        name: "workbench",
+        help: "Debian with gcc, PostgreSQL, packet filters, s6 and systemd",
+        recipe: debian::workbench,
+    },
 ];
 
 /// What only the bench runs.

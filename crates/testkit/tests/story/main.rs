@@ -15,6 +15,7 @@ mod registers;
 mod run;
 mod side_by_side;
 mod snapshots;
+mod software;
 mod sources;
 mod standard_kernel;
 mod storage;
