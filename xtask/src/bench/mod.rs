@@ -34,6 +34,7 @@ mod stats;
 mod stream;
 mod talk;
 mod timed;
+mod workloads;
 
 use anyhow::{Context, Result};
 use options::Options;
@@ -142,8 +143,11 @@ const fn row(
     }
 }
 
-/// `cargo xtask bench [--json] [--plots DIR] [--runs N] [ROW]...`
+/// `cargo xtask bench [--json] [--plots DIR] [--runs N] [ROW]...`, or `cargo xtask bench workloads`
 pub fn run(arguments: &[String]) -> Result<()> {
+    if arguments == ["workloads"] {
+        return workloads::run();
+    }
     let options = Options::parse(arguments, ALL.iter().map(|it| it.subject.row))?;
     let json = options.json;
     let host = host::describe();

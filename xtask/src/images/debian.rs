@@ -51,14 +51,28 @@ pub fn workbench() -> Result<Recipe> {
     )
 }
 
+/// The image `runtimes`.
+pub fn runtimes() -> Result<Recipe> {
+    // Java's package fails to install without a directory for manuals, which the base has not.
+    recipe_after(
+        "RUN mkdir -p /usr/share/man/man1\n",
+        "default-jre-headless nodejs",
+        "CMD [\"node\"]",
+    )
+}
+
 /// The image `fio`.
 pub fn fio() -> Result<Recipe> {
     recipe("fio", "CMD [\"fio\", \"--version\"]")
 }
 
 fn recipe(packages: &'static str, run: &str) -> Result<Recipe> {
+    recipe_after("", packages, run)
+}
+
+fn recipe_after(before: &str, packages: &'static str, run: &str) -> Result<Recipe> {
     needs::ensure(&[needs::IMAGES])?;
-    let containerfile = containerfile(packages, run);
+    let containerfile = containerfile(before, packages, run);
     let mut inputs = base_inputs()?;
     inputs.push(containerfile.clone());
     for package in packages.split(' ') {
@@ -70,10 +84,10 @@ fn recipe(packages: &'static str, run: &str) -> Result<Recipe> {
     })
 }
 
-fn containerfile(packages: &str, run: &str) -> String {
+fn containerfile(before: &str, packages: &str, run: &str) -> String {
     format!(
         "FROM localhost/base\n\
-         RUN apt-get -q update \\\n \
+         {before}RUN apt-get -q update \\\n \
          && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends {packages} \\\n \
          && rm -rf /var/lib/apt/lists/* /var/cache/apt/* && find /var/log -type f -delete\n\
          {run}\n"

@@ -85,11 +85,18 @@ pub const ALL: &[Image] = &[
 ];
 
 /// What only the bench runs.
-const BENCH: &[Image] = &[Image {
-    name: "fio",
-    help: "Debian with fio, for the bench",
-    recipe: debian::fio,
-}];
+const BENCH: &[Image] = &[
+    Image {
+        name: "fio",
+        help: "Debian with fio, for the bench",
+        recipe: debian::fio,
+    },
+    Image {
+        name: "runtimes",
+        help: "Debian with Java and Node, for the bench",
+        recipe: debian::runtimes,
+    },
+];
 
 /// Part of every cache key: the code that makes the small images. A change of a comment makes them again,
 /// which takes a second; a change that was forgotten to be counted would cost somebody a day.

@@ -1,0 +1,76 @@
+//! `cargo xtask bench workloads`: software that is too big for the tests, started as its author would. What counts is
+//! that it works; the times are shown beside.
+
+use super::programs::Programs;
+use crate::command::Run;
+use crate::{images, needs};
+use anyhow::{Result, ensure};
+use std::process::Command;
+use std::time::Instant;
+
+/// Something to run, and what it has to say in the end.
+struct Workload {
+    name: &'static str,
+    words: &'static [&'static str],
+    says: &'static str,
+}
+
+const IMAGE: &str = "runtimes";
+const RUNS: usize = 3;
+
+const ALL: &[Workload] = &[
+    Workload {
+        name: "Java: a key pair made, kept and listed (keytool)",
+        words: &[
+            "sh",
+            "-ec",
+            "keytool -genkeypair -alias it -keyalg RSA -keysize 2048 -dname CN=x -storepass secret1 -keystore /tmp/k \
+             2>/dev/null; keytool -list -storepass secret1 -keystore /tmp/k",
+        ],
+        says: "PrivateKeyEntry",
+    },
+    Workload {
+        name: "Node: a web server that is asked for its page",
+        words: &[
+            "node",
+            "-e",
+            "require('http').createServer((_, answer) => answer.end('a page')).listen(8000, () => \
+             require('http').get('http://127.0.0.1:8000', (page) => page.on('data', (data) => { \
+             console.log('served ' + data); process.exit() })))",
+        ],
+        says: "served a page",
+    },
+];
+
+/// Runs each some times and prints how long it took.
+pub fn run() -> Result<()> {
+    needs::ensure(&[needs::BUILD, needs::IMAGES])?;
+    let programs = Programs::find()?;
+    let layouts = images::ensure([images::find(IMAGE)?])?;
+    let home = tempfile::tempdir()?;
+    let command = |words: &[&str]| -> Result<Command> {
+        let mut command = Command::new(programs.cli()?);
+        command.env("SUPERMACHINE_HOME", home.path()).args(words);
+        Ok(command)
+    };
+    let image = format!("oci:{}", layouts[0].display());
+    command(&["pull", "--quiet", &image])?.text()?;
+    // The first start makes the template.
+    command(&["run", "--rm", &image, "true"])?.text()?;
+    for workload in ALL {
+        let mut times = Vec::new();
+        for _ in 0..RUNS {
+            let words = [&["run", "--rm", &image], workload.words].concat();
+            let started = Instant::now();
+            let said = command(&words)?.text()?;
+            times.push(format!("{:.2} s", started.elapsed().as_secs_f64()));
+            ensure!(
+                said.contains(workload.says),
+                "{}: it said {said}",
+                workload.name
+            );
+        }
+        println!("{:<50} {}", workload.name, times.join("  "));
+    }
+    Ok(())
+}
