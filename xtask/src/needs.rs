@@ -99,6 +99,8 @@ pub const TEST: &[Need] = &[
         "boots the standard kernel in emulation",
     ),
     need("cpio", "cpio", "judges the initramfs"),
+    need("ip", "iproute2", "makes the networks the tests stay in"),
+    need("python3", "python3-minimal", "serves in those networks"),
     need("getfattr", "attr", "compares extended attributes"),
     need("getcap", "libcap2-bin", "compares file capabilities"),
     need(

@@ -35,6 +35,11 @@ impl Outbox {
         }
     }
 
+    /// Adds a frame that nothing brings about again. There are no more of them than flows of the life before.
+    pub(crate) fn push_owed(&mut self, frame: Vec<u8>) {
+        self.frames.push_back(frame);
+    }
+
     /// Adds a datagram.
     pub(crate) fn push_udp(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
         self.headers

@@ -4,8 +4,9 @@ use crate::addresses::{Addresses, gateway_like, is_gateway};
 use crate::dns::{self, Desk, Resolver, Upstream};
 use crate::link::Link;
 use crate::local::OwnAddresses;
+use crate::lost::Lost;
 use crate::outbox::Outbox;
-use crate::policy::{Decision, Facts, Names, Policy, Protocol};
+use crate::policy::{Decision, Facts, Names, Policy, Protocol, v4_inside};
 use crate::poll::{Poll, Ready, Token};
 use crate::publish::{Published, seen_by_guest};
 use crate::socket;
@@ -19,14 +20,12 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use crate::tcp::Lost;
-
 /// Frames of the guest's looked at in one turn.
 const FRAMES: usize = 256;
 /// Clients of one port taken in one turn, and datagrams.
 const CLIENTS: usize = 64;
-/// Refusals told, each once.
-const MAX_TOLD: usize = 256;
+/// Refusals told, each once: a guest must not make everybody forget what else happened to it.
+const MAX_TOLD: usize = 64;
 
 /// What a network is made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,15 +185,18 @@ impl Stack {
         self.blocked
     }
 
-    /// The connections there are, for a copy of the guest.
-    pub fn connections(&self) -> Vec<Lost> {
-        self.tcp.connections(self.outbox.mac())
+    /// The flows there are, for a copy of the guest.
+    pub fn flows(&self) -> Vec<Lost> {
+        let mac = self.outbox.mac();
+        let connections = self.tcp.connections(mac);
+        connections.chain(self.datagrams.flows(mac)).collect()
     }
 
-    /// Tells the guest, a copy, that the connections it remembers are no more.
-    pub fn lose(&mut self, connections: &[Lost]) {
-        for lost in connections {
-            self.outbox.push(lost.frame());
+    /// Tells the guest, a copy, that the flows it remembers are no more. Whatever it asks the gateway later is answered
+    /// later.
+    pub fn lose(&mut self, flows: &[Lost]) {
+        for lost in flows {
+            self.outbox.push_owed(lost.frame());
         }
     }
 
@@ -230,16 +232,17 @@ impl Stack {
         let mut count = 0;
         while count < FRAMES && link.receive(&mut frame) {
             count += 1;
-            if let Some(packet) = wire::parse(&frame) {
-                self.packet(&packet, now);
+            if let (Some(packet), Some(sender)) = (wire::parse(&frame), wire::sender(&frame)) {
+                self.packet(&packet, sender, now);
             }
         }
         self.frame = frame;
         count == FRAMES
     }
 
-    fn packet(&mut self, packet: &Packet<'_>, now: Instant) {
-        let mac = self.outbox.mac();
+    /// The gateway itself answers whoever asks, at the address it asks from: a copy asks as who it was, and becomes
+    /// another one when it has the answer.
+    fn packet(&mut self, packet: &Packet<'_>, mac: [u8; 6], now: Instant) {
         match *packet {
             Packet::Who { from, asked } if asked != from && asked != self.addresses.v4 => {
                 self.outbox.push(wire::arp_reply(mac, from, asked));
@@ -257,6 +260,16 @@ impl Stack {
             }
             Packet::Udp { from, to, payload } if self.addresses.owns(from.ip()) => {
                 self.datagram((from, to), payload, now);
+            }
+            Packet::Echo {
+                from,
+                to,
+                ident,
+                sequence,
+                payload,
+            } if is_gateway(to) => {
+                let echo = wire::echo_reply(mac, (to, from), (ident, sequence), payload);
+                self.outbox.push(echo);
             }
             Packet::Echo {
                 from,
@@ -306,7 +319,8 @@ impl Stack {
             }
             _ => to,
         };
-        let own = self.own.contain(real.ip());
+        let inside = v4_inside(real.ip()).map(IpAddr::V4);
+        let own = self.own.contain(real.ip()) || inside.is_some_and(|v4| self.own.contain(v4));
         let names = match self.policy.needs_names() {
             true => self.names.of(real.ip(), now),
             false => Vec::new(),
@@ -349,10 +363,6 @@ impl Stack {
         payload: &[u8],
         now: Instant,
     ) {
-        if is_gateway(to) {
-            let frame = wire::echo_reply(self.outbox.mac(), (to, from), (ident, sequence), payload);
-            return self.outbox.push(frame);
-        }
         let key = (
             Protocol::Ping,
             SocketAddr::new(from, ident),

@@ -1,6 +1,7 @@
 //! Datagrams: a socket of the host per pair of ends, for as long as it is used. Echo requests go the same way.
 
 use crate::link::{Frame, Link};
+use crate::lost::{Kind, Lost};
 use crate::outbox::Outbox;
 use crate::policy::Protocol;
 use crate::poll::{Poll, Token};
@@ -223,6 +224,18 @@ impl Datagrams {
         Flushed::More
     }
 
+    /// The flows a copy of the guest would wait for answers on.
+    pub(crate) fn flows(&self, mac: [u8; 6]) -> impl Iterator<Item = Lost> {
+        let udp = self.flows.iter().map(|(_, flow)| flow.key);
+        let udp = udp.filter(|(protocol, ..)| *protocol == Protocol::Udp);
+        udp.map(move |(_, guest, remote)| Lost {
+            mac,
+            guest,
+            remote,
+            kind: Kind::Udp,
+        })
+    }
+
     /// When [`Datagrams::expire`] wants to be called.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         (self.flows.len() > 0).then_some(self.next_sweep)
@@ -295,12 +308,22 @@ fn tell(key: Key, error: &io::Error, payload: &[u8], outbox: &mut Outbox) {
 const NO_ROOM: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
 
 /// Says that a datagram did not get through.
-pub(crate) fn refuse(
+pub(crate) fn refuse(key: Key, payload: &[u8], why: Unreachable, outbox: &mut Outbox) {
+    let frame = refusal(outbox.mac(), key, payload, why);
+    outbox.push(frame);
+}
+
+/// Says that the other end of a flow is closed.
+pub(crate) fn closed(mac: [u8; 6], key: Key) -> Vec<u8> {
+    refusal(mac, key, &[], Unreachable::Port)
+}
+
+fn refusal(
+    mac: [u8; 6],
     (protocol, guest, remote): Key,
     payload: &[u8],
     why: Unreachable,
-    outbox: &mut Outbox,
-) {
+) -> Vec<u8> {
     let mut first = [0; 8];
     match protocol {
         Protocol::Ping => {
@@ -316,11 +339,5 @@ pub(crate) fn refuse(
             first[4..6].copy_from_slice(&(payload.len() as u16 + 8).to_be_bytes());
         }
     }
-    outbox.push(unreachable(
-        outbox.mac(),
-        protocol,
-        (guest, remote),
-        first,
-        why,
-    ));
+    unreachable(mac, protocol, (guest, remote), first, why)
 }

@@ -6,7 +6,7 @@
 //! ```text
 //! library                              vmm
 //!  |                  <------- Hello    |
-//!  | SetDisk*, Boot   ------->          |   disks before the boot; SetDisk later swaps one
+//!  | SetDisk*, SetNetwork, Boot ------> |   disks before the boot; SetDisk later swaps one
 //!  |                  <------- Running  |   vCPUs entered the guest
 //!  |                  <------- Ready    |   the guest's agent listens
 //!  | Connect + stream ------->          |   the other end of `stream` is the caller's
@@ -69,6 +69,9 @@ pub enum Command {
     /// Makes a copy of a paused VM, which stays paused. Descriptor: the control socket of the copy, a process that
     /// starts with `Hello` and waits for disks and [`Command::Restore`].
     Fork,
+    /// Gives the network card a network; before `Boot` or `Restore`. Without it nobody is at the other end of the link.
+    /// Descriptors: a bound socket for each of [`Network::ports`], in order; those of TCP listen.
+    SetNetwork(Network),
 }
 
 /// What to continue.
@@ -126,6 +129,43 @@ pub enum DiskMode {
     Durable,
     /// Write; the disk goes when the VM goes, so a flush has nothing to protect and is answered at once.
     Volatile,
+}
+
+/// The network behind the card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The guest's hardware address.
+    pub mac: [u8; 6],
+    /// The guest's address.
+    pub v4: [u8; 4],
+    /// The guest's IPv6 address, if it has IPv6.
+    pub v6: Option<[u8; 16]>,
+    /// What may be reached where no rule says otherwise.
+    pub reach: Reach,
+    /// `allow:` and `deny:` with what they are about, the first that matches decides.
+    pub rules: Vec<String>,
+    /// The host's name servers, as address and port.
+    pub name_servers: Vec<String>,
+    /// Ports of the host that lead to the guest's.
+    pub ports: Vec<Port>,
+}
+
+/// What a VM may reach where no rule says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reach {
+    /// Public addresses that are not the host's.
+    Public,
+    /// Whatever the host reaches, itself included.
+    Full,
+}
+
+/// A published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The guest's.
+    pub guest: u16,
+    /// Datagrams instead of connections.
+    pub udp: bool,
 }
 
 /// What to boot.
@@ -221,6 +261,15 @@ pub enum Event {
         slot: u8,
         /// What failed and why, for people.
         message: String,
+    },
+    /// The guest wanted to go where it may not. Sent once for each of the first destinations.
+    EgressRefused {
+        /// `tcp`, `udp` or `ping`, and where to.
+        flow: String,
+        /// The rule, or what kind of address it is.
+        reason: String,
+        /// Refusals so far, these and others.
+        total: u64,
     },
 }
 

@@ -21,6 +21,15 @@ pub const FATAL_PREFIX: &str = "supermachine: fatal: ";
 /// A console line with this prefix says why the agent is no more; the VM powers off after it.
 pub const AGENT_DIED_PREFIX: &str = "supermachine: agent died: ";
 
+/// The network card, as the guest's kernel names it, and the MTU of its link: it never leaves the host's memory, so it
+/// may be as large as headers can say, less some room.
+pub mod card {
+    /// Name.
+    pub const NAME: &str = "eth0";
+    /// MTU.
+    pub const MTU: u16 = 65_520;
+}
+
 /// Block device slots, in the order their drivers probe: `/dev/vda`, `/dev/vdb`, then data disks.
 pub mod disk {
     /// The image's read-only root (erofs).

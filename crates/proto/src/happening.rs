@@ -68,6 +68,15 @@ pub enum EventKind {
         /// How many.
         count: u32,
     },
+    /// It was refused a destination; each is told once, and the first ones only.
+    EgressRefused {
+        /// Protocol, address and port.
+        flow: String,
+        /// The rule, or what kind of address it is.
+        reason: String,
+        /// All refusals so far, this one and those that are not told included.
+        total: u64,
+    },
 }
 
 /// Whether a workload is well.

@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Version of this conversation; a guest refuses any other with [`FailureKind::Version`].
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Bytes a sender may have unacknowledged on each stream when a session starts.
 pub const WINDOW: u32 = 256 << 10;
@@ -134,6 +134,19 @@ pub struct Identity {
     pub wall_clock_ns: u64,
     /// Fresh randomness for the kernel's pool, from the host's.
     pub entropy: Bytes,
+    /// Its place on the network, if it has one.
+    pub network: Option<Network>,
+}
+
+/// A machine's place on the network: one neighbor, the gateway, which is also the name server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Hardware address.
+    pub mac: [u8; 6],
+    /// IPv4: address, length of the link's prefix, gateway.
+    pub v4: ([u8; 4], u8, [u8; 4]),
+    /// The same in IPv6, if the machine has it.
+    pub v6: Option<([u8; 16], u8, [u8; 16])>,
 }
 
 /// Everything the guest learns after the template point.
@@ -164,6 +177,8 @@ pub struct Machine {
     pub shm_size: u64,
     /// Whether IPv6 is enabled.
     pub ipv6: bool,
+    /// Its place on the network, or `None` for none.
+    pub network: Option<Network>,
     /// Keep the machine for inspection when the workload cannot be started or something of ours fails; otherwise it
     /// powers off when the host has heard why.
     pub keep_on_failure: bool,
@@ -478,15 +493,15 @@ mod tests {
             signal: 15,
             grace_ms: 10_000,
         });
-        assert_eq!(encode(&request), [2, 3, 30, 0x90, 0x4e]);
+        assert_eq!(encode(&request), [3, 3, 30, 0x90, 0x4e]);
     }
 
     #[test]
     fn waiting_for_a_workload_is_frozen_on_the_wire() {
         let listen = Request::new(RequestBody::AwaitReady(Awaited::Listen(8080)));
-        assert_eq!(encode(&listen), [2, 6, 0, 0x90, 0x3f]);
+        assert_eq!(encode(&listen), [3, 6, 0, 0x90, 0x3f]);
         let file = Request::new(RequestBody::AwaitReady(Awaited::File(b"/x".to_vec())));
-        assert_eq!(encode(&file), [2, 6, 1, 2, b'/', b'x']);
+        assert_eq!(encode(&file), [3, 6, 1, 2, b'/', b'x']);
         assert_eq!(encode(&Event::Ready), [8]);
         let victim = Victim {
             name: "sh".into(),
@@ -496,8 +511,8 @@ mod tests {
             encode(&Event::OutOfMemoryKill(victim)),
             [12, 2, b's', b'h', 0]
         );
-        assert_eq!(encode(&Request::new(RequestBody::Measure)), [2, 8]);
-        assert_eq!(encode(&Request::new(RequestBody::ListProcesses)), [2, 9]);
+        assert_eq!(encode(&Request::new(RequestBody::Measure)), [3, 8]);
+        assert_eq!(encode(&Request::new(RequestBody::ListProcesses)), [3, 9]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub use log::LogLimits;
 
 use crate::bytes::ByteString;
 use crate::error::ConfigError;
+use crate::network::{NetworkMode, PortMapping, Rule};
 use crate::signals::Signal;
 use crate::storage::Storage;
 use proto::session::{ResourceLimit, WindowSize};
@@ -67,6 +68,11 @@ pub struct VmConfig {
     /// Thousandths of a CPU.
     #[serde(default)]
     pub(crate) cpu_limit: Option<u32>,
+    pub(crate) network: NetworkMode,
+    #[serde(default)]
+    pub(crate) egress: Vec<Rule>,
+    #[serde(default)]
+    pub(crate) ports: Vec<PortMapping>,
 }
 
 /// How a machine comes up.
@@ -224,6 +230,9 @@ impl VmConfig {
             groups: Vec::new(),
             pids_limit: None,
             cpu_limit: None,
+            network: NetworkMode::Public,
+            egress: Vec::new(),
+            ports: Vec::new(),
         }
     }
 
@@ -371,6 +380,24 @@ impl VmConfig {
     /// What becomes of the VM when its workload cannot be started.
     pub const fn on_failure(mut self, what: OnFailure) -> Self {
         self.on_failure = what;
+        self
+    }
+
+    /// What the VM may reach, public addresses by default.
+    pub const fn network(mut self, mode: NetworkMode) -> Self {
+        self.network = mode;
+        self
+    }
+
+    /// Adds rules in front of what the mode says; the first one that matches a destination decides.
+    pub fn egress(mut self, rules: impl IntoIterator<Item = Rule>) -> Self {
+        self.egress.extend(rules);
+        self
+    }
+
+    /// Adds ports of the host that lead to the VM's.
+    pub fn publish(mut self, ports: impl IntoIterator<Item = PortMapping>) -> Self {
+        self.ports.extend(ports);
         self
     }
 

@@ -3,6 +3,7 @@
 pub use crate::assets::AssetError;
 pub use crate::files::FilesError;
 pub use crate::home::HomeError;
+pub use crate::network::PortError;
 pub use crate::packet::PacketError;
 pub use crate::pool::PoolError;
 pub use crate::ready::ReadyError;
@@ -27,6 +28,9 @@ pub enum Error {
     /// The configuration asks for something that cannot be.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A port of the host cannot be published.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// The state directory cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),

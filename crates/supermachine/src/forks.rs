@@ -172,6 +172,8 @@ pub(crate) fn of_copies(config: &VmConfig) -> VmConfig {
     VmConfig {
         name: None,
         hostname: None,
+        // The host has each port once.
+        ports: Vec::new(),
         ..config.clone()
     }
 }

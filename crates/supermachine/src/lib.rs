@@ -54,6 +54,7 @@ mod liveness;
 mod lives;
 pub mod log;
 mod names;
+mod network;
 mod packet;
 mod poll;
 mod pool;
@@ -99,6 +100,7 @@ pub use files::{
 pub use handle::Image;
 pub use health::{Health, Probe};
 pub use lives::Lives;
+pub use network::{NetworkMode, PortError, PortMapping, Rule, RuleError};
 pub use pool::{Pool, PoolBuilder, PoolStats, PooledVm};
 pub use proto::control::{KernelFlavor, Step};
 pub use proto::files::FileKind;

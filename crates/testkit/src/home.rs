@@ -21,6 +21,8 @@ pub struct Home {
     person: Person,
     /// The state directory's own file system, mounted as long as the home lives.
     disk: Option<PathBuf>,
+    /// Network namespace of its commands, if it is another one than the tests'.
+    namespace: Option<String>,
 }
 
 /// Who runs the commands of a home, and in front of which device.
@@ -96,7 +98,15 @@ impl Home {
             temp,
             person,
             disk: None,
+            namespace: None,
         }
+    }
+
+    /// The same home in a network namespace.
+    #[must_use]
+    pub fn within(mut self, namespace: &str) -> Self {
+        self.namespace = Some(namespace.to_owned());
+        self
     }
 
     /// `$SUPERMACHINE_HOME`.
@@ -131,7 +141,17 @@ impl Home {
         let mut command = match self.person {
             Person::Tester => {
                 // A shell that runs the tests in the background has them ignore interrupts, and so would we.
-                let mut command = Command::new("env");
+                let mut command = match &self.namespace {
+                    None => Command::new("env"),
+                    Some(namespace) => {
+                        // `ip netns exec` would bring a mount namespace too, another one for every command.
+                        let mut command = Command::new("nsenter");
+                        command
+                            .arg(format!("--net=/run/netns/{namespace}"))
+                            .arg("env");
+                        command
+                    }
+                };
                 command
                     .arg("--default-signal=INT,QUIT")
                     .arg(target::program("supermachine"));

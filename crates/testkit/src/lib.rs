@@ -18,6 +18,7 @@ mod cli;
 pub mod files;
 mod home;
 pub mod host;
+pub mod internet;
 mod layout;
 mod oracle;
 mod processes;

@@ -6,6 +6,7 @@ use crate::error::VmmError;
 use crate::event::Token;
 use crate::machine::{BootFiles, Machine, Running, Source};
 use crate::memory::Ram;
+use crate::network::NetworkSet;
 use crate::os::{Forked, KickSignal, Poller, Watch, fork};
 use proto::control::{Command, Contents, End, Event, Step};
 use proto::guest::READY_PORT;
@@ -72,19 +73,23 @@ fn configure(
     disks: &mut DiskSet,
     inherited: Option<Inherited>,
 ) -> Result<Option<(Machine, Life)>, VmmError> {
+    let mut network = NetworkSet::default();
     loop {
         match control.receive()? {
             Received::Command(Command::SetDisk(disk), files) => {
                 disks.add(&disk, files)?;
             }
+            Received::Command(Command::SetNetwork(described), files) => {
+                network = NetworkSet::new(&described, files)?;
+            }
             Received::Command(Command::Boot(boot), files) => {
                 let files = BootFiles::new(&boot, files)?;
-                let machine = Machine::boot(&boot, files, disks, control)?;
+                let machine = Machine::boot(&boot, files, (disks, &mut network), control)?;
                 return Ok(Some((machine, Life::New)));
             }
             Received::Command(Command::Restore(restore), files) => {
                 let (console, source) = Source::new(&restore, files, inherited)?;
-                let machine = Machine::restore(source, console, disks, control)?;
+                let machine = Machine::restore(source, console, (disks, &mut network), control)?;
                 return Ok(Some((machine, Life::Continued)));
             }
             Received::Command(command, _) => {
@@ -258,7 +263,7 @@ impl Session<'_> {
                     message: error.message,
                 }),
             },
-            Command::Boot(_) | Command::Restore(_) => {
+            Command::Boot(_) | Command::Restore(_) | Command::SetNetwork(_) => {
                 return Err(VmmError::new(Step::Protocol, "a VM starts once"));
             }
         }

@@ -15,6 +15,7 @@ mod gate;
 mod hypervisor;
 mod machine;
 mod memory;
+mod network;
 mod os;
 mod probe;
 mod reclaim;

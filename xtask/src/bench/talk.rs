@@ -27,6 +27,7 @@ pub fn prepare(stream: UnixStream) -> Result<()> {
         hosts: Vec::new(),
         shm_size: 64 << 20,
         ipv6: false,
+        network: None,
         keep_on_failure: false,
         extras: proto::mounts::Extras::default(),
         memory_limit: None,

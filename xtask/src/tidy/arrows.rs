@@ -15,7 +15,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("guest", &["proto", "tree"]),
     ("devices", &["snapshot"]),
     ("vmm", &["proto", "devices", "net", "snapshot"]),
-    ("supermachine", &["proto", "image", "snapshot", "tree"]),
+    (
+        "supermachine",
+        &["proto", "image", "net", "snapshot", "tree"],
+    ),
     ("cli", &["supermachine"]),
     (
         "testkit",

@@ -25,7 +25,7 @@ pub use snapshot::{
     SnapshotPush,
 };
 pub use storage::{Storage, Volume, VolumeCommand, VolumeLs, VolumePrune};
-pub use vm::{Attach, Exec, Kill, Logs, Ps, Rm, Stop, Wait};
+pub use vm::{Attach, Exec, Kill, Logs, Port, Ps, Rm, Stop, Wait};
 pub use warm::Warm;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -73,6 +73,8 @@ pub enum Command {
     Ps(Ps),
     /// Print what is known about VMs, as JSON
     Inspect(Inspect),
+    /// Print where the ports of a VM are published
+    Port(Port),
     /// Print what a VM's workload wrote
     Logs(Logs),
     /// Show what VMs use

@@ -77,9 +77,17 @@ pub struct Run {
     #[command(flatten)]
     pub storage: super::Storage,
 
-    /// Network of the VM: none
+    /// What the VM may reach: none, public or full [default: public]
     #[arg(long, value_name = "MODE", alias = "net")]
     pub network: Option<String>,
+
+    /// Publish a port as [IP:]HOST:GUEST[/udp]; without IP on 127.0.0.1
+    #[arg(short, long, value_name = "PORTS")]
+    pub publish: Vec<String>,
+
+    /// Allow or deny: allow|deny:CIDR|DOMAIN[:PORTS][/tcp|udp], in order
+    #[arg(long, value_name = "RULE")]
+    pub egress: Vec<String>,
 
     /// When to fetch the image: missing, always or never
     #[arg(

@@ -39,7 +39,7 @@ pub struct Storage {
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub add_host: Vec<String>,
 
-    /// Name server for /etc/resolv.conf
+    /// Name server to ask, instead of the host's
     #[arg(long, value_name = "ADDRESS")]
     pub dns: Vec<String>,
 

@@ -120,11 +120,11 @@ fn words_to_come_are_refused_as_such() {
             "{line}"
         );
     }
-    insta::assert_snapshot!(refused("run -ip 80:80 alpine"), @"
-    supermachine: run: -p is not built yet
+    insta::assert_snapshot!(refused("run -iP alpine"), @"
+    supermachine: run: -P is not built yet
     hint: see supermachine run --help
     ");
-    for flag in ["-p", "--publish", "--egress"] {
+    for flag in ["-P", "--publish-all"] {
         for line in [
             format!("run {flag} alpine"),
             format!("run {flag}=x alpine"),
@@ -201,6 +201,7 @@ fn the_first_screen_is_frozen() {
       attach      Connect to the workload of a running VM
       ps          List VMs
       inspect     Print what is known about VMs, as JSON
+      port        Print where the ports of a VM are published
       logs        Print what a VM's workload wrote
       stats       Show what VMs use
       top         List the processes in a VM
@@ -268,10 +269,14 @@ fn the_screen_of_run_is_frozen() {
                                           kept nowhere
           --sysctl <NAME=VALUE>           Set a kernel parameter of the VM
           --add-host <NAME:ADDRESS>       Add a line to /etc/hosts
-          --dns <ADDRESS>                 Name server for /etc/resolv.conf
+          --dns <ADDRESS>                 Name server to ask, instead of the host's
           --dns-search <DOMAIN>           Search domain for /etc/resolv.conf, or . for none
           --dns-option <OPTION>           Option for /etc/resolv.conf
-          --network <MODE>                Network of the VM: none
+          --network <MODE>                What the VM may reach: none, public or full [default: public]
+      -p, --publish <PORTS>               Publish a port as [IP:]HOST:GUEST[/udp]; without IP on
+                                          127.0.0.1
+          --egress <RULE>                 Allow or deny: allow|deny:CIDR|DOMAIN[:PORTS][/tcp|udp], in
+                                          order
           --pull <WHEN>                   When to fetch the image: missing, always or never [default:
                                           missing]
           --platform <OS/ARCH>            Choose this platform of the image, like linux/amd64

@@ -3,7 +3,7 @@
 
 /// Commands to come.
 const COMMANDS: &[&str] = &[
-    "build", "export", "import", "load", "login", "logout", "port", "push", "save", "tag", "update",
+    "build", "export", "import", "load", "login", "logout", "push", "save", "tag", "update",
 ];
 
 /// Commands to come, by what they are called when they are asked for.
@@ -13,11 +13,8 @@ pub fn is_command(word: &str) -> bool {
 
 /// Flags of `run` and `create` to come, and those that make no sense for a VM, with what to know about it.
 const RUN: &[(&str, &str)] = &[
-    ("-p", ""),
-    ("--publish", ""),
     ("-P", ""),
     ("--publish-all", ""),
-    ("--egress", ""),
     ("--annotation", ""),
     ("-a", ""),
     ("--attach", ""),

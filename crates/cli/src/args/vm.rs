@@ -190,3 +190,15 @@ pub struct Rm {
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
 }
+
+/// `port`
+#[derive(Debug, Args)]
+pub struct Port {
+    /// The VM
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// A port inside, like 80 or 53/udp
+    #[arg(value_name = "PORT[/udp]")]
+    pub port: Option<String>,
+}

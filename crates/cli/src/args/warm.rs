@@ -119,6 +119,8 @@ impl Warm {
             cpus: self.cpus,
             disk_size: self.disk_size,
             network: None,
+            publish: Vec::new(),
+            egress: Vec::new(),
             pull: self.pull,
             platform: self.platform,
             timeout: None,

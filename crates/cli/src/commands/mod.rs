@@ -16,6 +16,7 @@ mod inspect;
 mod kill;
 mod life;
 mod logs;
+mod port;
 mod process;
 mod prune;
 mod ps;
@@ -64,6 +65,7 @@ pub fn carry_out(command: Command) -> anyhow::Result<u8> {
         Command::Cp(args) => cp::carry_out(&args),
         Command::Attach(args) => attach::carry_out(&args),
         Command::Ps(args) => ps::carry_out(&args),
+        Command::Port(args) => port::carry_out(&args),
         Command::Logs(args) => logs::carry_out(&args),
         Command::Stop(args) => stop::carry_out(&args),
         Command::Kill(args) => kill::carry_out(&args),

@@ -14,7 +14,9 @@ use format::Format;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
-use supermachine::{ExitStatus, HealthStatus, Runtime, Signal, VmStatus, VmSummary, rfc3339};
+use supermachine::{
+    ExitStatus, HealthStatus, PortMapping, Runtime, Signal, VmStatus, VmSummary, rfc3339,
+};
 
 /// Characters of a column that may be long.
 const WIDTH: usize = 36;
@@ -60,6 +62,7 @@ struct Row {
     status: VmStatus,
     memory: u64,
     cpus: u8,
+    ports: Vec<PortMapping>,
     warnings: Vec<String>,
     labels: BTreeMap<String, String>,
     restarts: u32,
@@ -78,6 +81,7 @@ impl From<VmSummary> for Row {
             status: vm.status,
             memory: vm.memory,
             cpus: vm.cpus,
+            ports: vm.ports,
             warnings: vm.warnings,
             labels: vm.labels,
             restarts: vm.restarts,
@@ -105,6 +109,7 @@ struct Json<'a> {
     error: Option<&'a str>,
     memory: u64,
     cpus: u8,
+    ports: Vec<String>,
     warnings: &'a [String],
     labels: &'a BTreeMap<String, String>,
     restarts: u32,
@@ -130,6 +135,7 @@ impl<'a> From<&'a Row> for Json<'a> {
             error: None,
             memory: vm.memory,
             cpus: vm.cpus,
+            ports: vm.ports.iter().map(ToString::to_string).collect(),
             warnings: &vm.warnings,
             labels: &vm.labels,
             restarts: vm.restarts,
@@ -170,7 +176,7 @@ const fn state(status: &VmStatus) -> &'static str {
 }
 
 fn table(vms: &[Row], width: usize, now: SystemTime) -> String {
-    let mut table = Table::new(["NAME", "IMAGE", "COMMAND", "CREATED", "STATUS"]);
+    let mut table = Table::new(["NAME", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS"]);
     for vm in vms {
         table.row([
             vm.name.clone(),
@@ -178,6 +184,7 @@ fn table(vms: &[Row], width: usize, now: SystemTime) -> String {
             shortened(&vm.command.join(" "), width),
             time::ago(vm.created, now),
             shortened(&status(vm, now), width.saturating_mul(2)),
+            ports(vm),
         ]);
     }
     table.render()
@@ -185,6 +192,13 @@ fn table(vms: &[Row], width: usize, now: SystemTime) -> String {
 
 fn up(since: SystemTime, now: SystemTime) -> String {
     format!("Up {}", time::rough(time::since(since, now)))
+}
+
+/// Where the ports of a VM that runs are; nobody listens for another.
+fn ports(vm: &Row) -> String {
+    let shown = vm.ports.iter().filter(|_| vm.status.is_live());
+    let shown: Vec<String> = shown.map(ToString::to_string).collect();
+    shown.join(", ")
 }
 
 fn status(vm: &Row, now: SystemTime) -> String {

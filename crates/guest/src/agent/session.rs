@@ -466,7 +466,7 @@ mod tests {
             (&frame(Kind::Stdin, b"x"), "a session starts with a request"),
             (&second, "a session carries one request"),
             (&[0, 0, 0, 0, 77], "unknown frame kind 77"),
-            (&frame(Kind::Request, &[2, 99]), "malformed"),
+            (&frame(Kind::Request, &[3, 99]), "malformed"),
             (
                 &[shutdown(), frame(Kind::Stdout, b"x")].concat(),
                 "only the guest sends",
@@ -490,7 +490,7 @@ mod tests {
     #[test]
     fn another_version_is_told_apart_whatever_follows_it() {
         for payload in [
-            &[3, 99, 1, 2, 3][..],
+            &[2, 99, 1, 2, 3][..],
             &proto::encode(&(300_u16, "something else")),
         ] {
             assert_eq!(

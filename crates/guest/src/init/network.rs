@@ -2,6 +2,7 @@
 //! (AI_ADDRCONFIG) as long as no such interface has an IPv4 address.
 
 use crate::sys::ioctl::Interfaces;
+use proto::guest::card;
 use std::io;
 use std::net::Ipv4Addr;
 
@@ -16,5 +17,12 @@ pub fn bring_up() -> io::Result<()> {
     let interfaces = Interfaces::open()?;
     interfaces.up("lo")?;
     interfaces.set_address(DUMMY, ADDRESS, MASK)?;
-    interfaces.up(DUMMY)
+    interfaces.up(DUMMY)?;
+    bring_card_up(&interfaces)
+}
+
+/// The card comes up without an address: its driver fills the queue here, in the template, and not at every start.
+fn bring_card_up(interfaces: &Interfaces) -> io::Result<()> {
+    interfaces.set_mtu(card::NAME, card::MTU)?;
+    interfaces.up(card::NAME)
 }

@@ -33,11 +33,21 @@ pub struct Ipv6 {
     disable: OwnedFd,
 }
 
+/// The card's addresses come from the host: nobody else has them, and nobody announces any.
+const CARD: [(&CStr, &str); 3] = [
+    (c"/proc/sys/net/ipv6/conf/eth0/accept_dad", "0"),
+    (c"/proc/sys/net/ipv6/conf/eth0/accept_ra", "0"),
+    (c"/proc/sys/net/ipv6/conf/eth0/router_solicitations", "0"),
+];
+
 impl Ipv6 {
     /// Turns it off and keeps the switch.
     pub fn disabled() -> io::Result<Self> {
         let disable = fd::open(c"/proc/sys/net/ipv6/conf/all/disable_ipv6", libc::O_WRONLY)?;
         set(&disable, "1")?;
+        for (path, value) in CARD {
+            set(&fd::open(path, libc::O_WRONLY)?, value)?;
+        }
         Ok(Self { disable })
     }
 

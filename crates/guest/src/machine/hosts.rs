@@ -135,6 +135,7 @@ mod tests {
             hosts: Vec::new(),
             shm_size: 0,
             ipv6: false,
+            network: None,
             keep_on_failure: false,
             extras: proto::mounts::Extras::default(),
             memory_limit: None,

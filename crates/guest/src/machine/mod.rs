@@ -8,6 +8,7 @@ mod extras;
 mod furniture;
 mod hosts;
 mod identity;
+mod network;
 mod root;
 
 pub use extras::put_secrets;
@@ -53,9 +54,10 @@ impl Prepared {
         use FailureKind::System;
         self.identity.begin(machine)?;
         if machine.ipv6 {
-            self.ipv6
-                .enable()
-                .failing(System, || "enable IPv6".into())?;
+            enable(&self.ipv6)?;
+        }
+        if let Some(network) = &machine.network {
+            network::join(network)?;
         }
         cgroup
             .limit_memory(machine.memory_limit)
@@ -77,6 +79,8 @@ impl Prepared {
             access: machine.extras.root,
             volumes,
             root,
+            ipv6: self.ipv6,
+            network: machine.network.clone(),
             identity: self.identity,
         })
     }
@@ -90,12 +94,17 @@ pub struct Live {
     /// Those that are written to, wherever they are mounted.
     volumes: Vec<OwnedFd>,
     root: Root,
+    ipv6: Ipv6,
+    network: Option<session::Network>,
     identity: Identity,
 }
 
 impl Live {
     /// Makes it another machine.
     pub fn take_on(&mut self, identity: &session::Identity) -> Result<(), Failure> {
+        if let Some(network) = &identity.network {
+            self.move_to(network)?;
+        }
         if self.access == Access::ReadWrite {
             return self.identity.change(identity);
         }
@@ -111,11 +120,32 @@ impl Live {
         changed
     }
 
+    /// Takes a place on the network in the stead of the one there was, if there was one.
+    fn move_to(&mut self, network: &session::Network) -> Result<(), Failure> {
+        if network.v6.is_some() {
+            enable(&self.ipv6)?;
+        }
+        match &self.network {
+            Some(old) => {
+                network::hear_out(network);
+                network::change(old, network)?;
+            }
+            None => network::join(network)?,
+        }
+        self.network = Some(network.clone());
+        Ok(())
+    }
+
     /// Leaves the writable layer and the volumes clean on their disks.
     pub fn close(&self) -> io::Result<()> {
         let volumes = self.volumes.iter().map(make_read_only);
         volumes.fold(self.root.close(), io::Result::and)
     }
+}
+
+fn enable(ipv6: &Ipv6) -> Result<(), Failure> {
+    ipv6.enable()
+        .failing(FailureKind::System, || "enable IPv6".into())
 }
 
 fn size_shm(bytes: u64) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use super::{check, fd::raw};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{FromRawFd, OwnedFd};
 
 /// The kernel's table of network interfaces.
@@ -39,11 +39,100 @@ impl Interfaces {
         self.send(libc::SIOCSIFNETMASK, &mut request)
     }
 
+    /// Sets the largest packet of an interface.
+    pub fn set_mtu(&self, name: &str, mtu: u16) -> io::Result<()> {
+        let mut request = request(name);
+        request.ifr_ifru.ifru_mtu = mtu.into();
+        self.send(libc::SIOCSIFMTU, &mut request)
+    }
+
+    /// Sets the hardware address of an Ethernet interface.
+    pub fn set_mac(&self, name: &str, mac: [u8; 6]) -> io::Result<()> {
+        let mut request = request(name);
+        let mut data = [0; 14];
+        for (slot, byte) in data.iter_mut().zip(mac) {
+            *slot = byte.cast_signed();
+        }
+        request.ifr_ifru.ifru_hwaddr = libc::sockaddr {
+            sa_family: libc::ARPHRD_ETHER,
+            sa_data: data,
+        };
+        self.send(libc::SIOCSIFHWADDR, &mut request)
+    }
+
+    /// Sends everything that is not on a link to this gateway.
+    pub fn add_default_route(&self, gateway: Ipv4Addr) -> io::Result<()> {
+        // SAFETY: an rtentry is integers, addresses and a pointer to a name, which may be null.
+        let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
+        route.rt_dst = socket_address(Ipv4Addr::UNSPECIFIED);
+        route.rt_genmask = socket_address(Ipv4Addr::UNSPECIFIED);
+        route.rt_gateway = socket_address(gateway);
+        route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
+        // SAFETY: the request reads one rtentry.
+        check(unsafe { libc::ioctl(raw(&self.socket), libc::SIOCADDRT, &raw const route) })
+            .map(drop)
+    }
+
+    /// Gives an interface an IPv6 address, and a way to everything by a gateway on its link, or takes both away.
+    pub fn change_ipv6(&self, name: &str, place: Ipv6Place, change: Change) -> io::Result<()> {
+        let (on_address, on_route) = match change {
+            Change::Take => (libc::SIOCSIFADDR, libc::SIOCADDRT),
+            Change::Leave => (libc::SIOCDIFADDR, libc::SIOCDELRT),
+        };
+        let mut named = request(name);
+        self.send(libc::SIOCGIFINDEX, &mut named)?;
+        // SAFETY: the request has just written the number.
+        let index = unsafe { named.ifr_ifru.ifru_ifindex };
+        // SAFETY: no memory is involved.
+        let fd = check(unsafe {
+            libc::socket(libc::AF_INET6, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
+        })?;
+        // SAFETY: the kernel just gave us this descriptor.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let address = libc::in6_ifreq {
+            ifr6_addr: in6(place.address),
+            ifr6_prefixlen: place.prefix.into(),
+            ifr6_ifindex: index,
+        };
+        // SAFETY: the request reads one in6_ifreq.
+        let addressed = check(unsafe { libc::ioctl(raw(&socket), on_address, &raw const address) });
+        let route = Ipv6Route {
+            gateway: in6(place.gateway),
+            metric: 1024,
+            flags: u32::from(libc::RTF_UP | libc::RTF_GATEWAY),
+            index,
+            ..Ipv6Route::default()
+        };
+        // SAFETY: the request reads one in6_rtmsg, which this is.
+        let routed = check(unsafe { libc::ioctl(raw(&socket), on_route, &raw const route) });
+        addressed.and(routed).map(drop)
+    }
+
     fn send(&self, what: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
         // SAFETY: these requests read one ifreq, which `request` is.
         check(unsafe { libc::ioctl(raw(&self.socket), what, std::ptr::from_mut(request)) })
             .map(drop)
     }
+}
+
+/// A place in the IPv6 world.
+#[derive(Debug, Clone, Copy)]
+pub struct Ipv6Place {
+    /// The address.
+    pub address: Ipv6Addr,
+    /// Length of the link's prefix.
+    pub prefix: u8,
+    /// The way to everything.
+    pub gateway: Ipv6Addr,
+}
+
+/// Coming or going.
+#[derive(Debug, Clone, Copy)]
+pub enum Change {
+    /// It is taken.
+    Take,
+    /// It is given up.
+    Leave,
 }
 
 fn request(name: &str) -> libc::ifreq {
@@ -66,6 +155,47 @@ fn socket_address(address: Ipv4Addr) -> libc::sockaddr {
     libc::sockaddr {
         sa_family: libc::AF_INET as libc::sa_family_t,
         sa_data: data,
+    }
+}
+
+/// `struct in6_rtmsg` of linux/ipv6_route.h, whose fields libc hides.
+#[repr(C)]
+struct Ipv6Route {
+    destination: libc::in6_addr,
+    source: libc::in6_addr,
+    gateway: libc::in6_addr,
+    kind: u32,
+    destination_len: u16,
+    source_len: u16,
+    metric: u32,
+    info: libc::c_ulong,
+    flags: u32,
+    index: libc::c_int,
+}
+
+const _: () = assert!(size_of::<Ipv6Route>() == size_of::<libc::in6_rtmsg>());
+
+impl Default for Ipv6Route {
+    fn default() -> Self {
+        let nowhere = in6(Ipv6Addr::UNSPECIFIED);
+        Self {
+            destination: nowhere,
+            source: nowhere,
+            gateway: nowhere,
+            kind: 0,
+            destination_len: 0,
+            source_len: 0,
+            metric: 0,
+            info: 0,
+            flags: 0,
+            index: 0,
+        }
+    }
+}
+
+const fn in6(address: Ipv6Addr) -> libc::in6_addr {
+    libc::in6_addr {
+        s6_addr: address.octets(),
     }
 }
 

@@ -3,7 +3,9 @@
 use super::{check, fd::raw};
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::{SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 const HOST: u32 = libc::VMADDR_CID_HOST;
 
@@ -30,6 +32,24 @@ fn vsock_address(cid: u32, port: u32) -> libc::sockaddr_vm {
 }
 
 const VSOCK_ADDRESS_LEN: libc::socklen_t = size_of::<libc::sockaddr_vm>() as libc::socklen_t;
+
+/// Sends an ICMP message and waits for an answer to it.
+pub fn echo(to: SocketAddrV4, message: &[u8], patience: Duration) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe {
+        libc::socket(
+            libc::AF_INET,
+            libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+            libc::IPPROTO_ICMP,
+        )
+    })?;
+    // SAFETY: the kernel just gave us this descriptor.
+    let socket = UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    socket.set_read_timeout(Some(patience))?;
+    socket.connect(to)?;
+    socket.send(message)?;
+    socket.recv(&mut [0; 64]).map(drop)
+}
 
 /// Listens on a vsock port. Accepting does not wait.
 pub fn listen(port: u32, backlog: i32) -> io::Result<OwnedFd> {

@@ -8,6 +8,7 @@ mod tests;
 
 pub(crate) use names::Names;
 pub use ranges::Class;
+pub(crate) use ranges::v4_inside;
 pub use rule::{Action, Rule, RuleError};
 
 use serde::{Deserialize, Serialize};

@@ -21,6 +21,20 @@ pub enum Class {
     Reserved,
 }
 
+/// The IPv4 address that an IPv6 one leads to: mapped and translated forms (RFC 4291, 6052), 6to4 (RFC 3056).
+pub(crate) fn v4_inside(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(address) = address else {
+        return None;
+    };
+    let (high, low) = match address.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => (high, low),
+        _ => return None,
+    };
+    Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
+}
+
 impl Class {
     /// Looks at an address; `own` says that it is one of the host's.
     pub fn of(address: IpAddr, own: bool) -> Self {
@@ -65,19 +79,11 @@ impl Class {
     }
 
     fn of_v6(address: Ipv6Addr) -> Self {
-        let words = address.segments();
-        let inner = |high: u16, low: u16| {
-            let [a, b] = high.to_be_bytes();
-            let [c, d] = low.to_be_bytes();
-            Self::of_v4(Ipv4Addr::new(a, b, c, d))
-        };
-        match words {
+        if let Some(inner) = v4_inside(address.into()) {
+            return Self::of_v4(inner);
+        }
+        match address.segments() {
             [0, 0, 0, 0, 0, 0, 0, 1] => Self::Loopback,
-            // Mapped and translated forms (RFC 4291, 6052), 6to4 (RFC 3056).
-            [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-                inner(high, low)
-            }
-            [0x2002, high, low, ..] => inner(high, low),
             // Teredo hides addresses inside, and the rest are for protocols, benchmarks, documentation.
             [0x2001, 0x0000..=0x01ff | 0x0db8, ..] | [0x3fff, 0x0000..=0x0fff, ..] => {
                 Self::Reserved

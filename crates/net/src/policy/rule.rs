@@ -1,6 +1,6 @@
 //! One rule: `allow:` or `deny:`, a network or a name, ports, a protocol.
 
-use super::Protocol;
+use super::{Protocol, v4_inside};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -70,7 +70,13 @@ impl Rule {
             && right_port
             && match &self.target {
                 Target::Anything => true,
-                Target::Network(network, prefix) => contains(*network, *prefix, to.ip()),
+                Target::Network(network, prefix) => {
+                    // What is closed is closed by every name it has.
+                    let inside = v4_inside(to.ip()).filter(|_| self.action == Action::Deny);
+                    let inside = inside.map(IpAddr::V4);
+                    contains(*network, *prefix, to.ip())
+                        || inside.is_some_and(|inside| contains(*network, *prefix, inside))
+                }
                 Target::Name(pattern) => names.iter().any(|name| is_named(pattern, name)),
             }
     }

@@ -245,3 +245,23 @@ fn what_is_no_rule_is_refused_with_its_reason() {
         assert_eq!(rule.to_string().parse::<Rule>().unwrap(), rule, "{text}");
     }
 }
+
+#[test]
+fn a_closed_network_is_closed_in_every_form_of_its_addresses() {
+    let policy = policy(
+        Mode::Full,
+        &["deny:93.184.216.0/24", "allow:8.8.8.8", "deny:8.0.0.0/8"],
+    );
+    for (to, allowed) in [
+        ("93.184.216.34:80", false),
+        ("[::ffff:93.184.216.34]:80", false),
+        ("[64:ff9b::5db8:d822]:80", false),
+        ("[2002:5db8:d822::1]:80", false),
+        ("[2606:4700::1111]:80", true),
+        ("8.8.8.8:53", true),
+        // What is opened is opened by its own name alone.
+        ("[64:ff9b::808:808]:53", false),
+    ] {
+        assert_eq!(allows(&policy, to, NOBODY), allowed, "{to}");
+    }
+}

@@ -9,9 +9,10 @@ mod receiver;
 mod reset;
 mod sender;
 
-pub use reset::Lost;
+pub(crate) use reset::of_connection as reset_of;
 
 use crate::link::Link;
+use crate::lost::{Kind, Lost};
 use crate::outbox::Outbox;
 use crate::policy::Protocol;
 use crate::poll::{Poll, Token};
@@ -281,20 +282,17 @@ impl Tcp {
         }
     }
 
-    /// What a copy of the guest would believe to be connected.
-    pub(crate) fn connections(&self, mac: [u8; 6]) -> Vec<Lost> {
-        let open = self
-            .flows
-            .iter()
-            .filter(|(_, flow)| flow.phase == Phase::Open);
-        open.map(|(_, flow)| Lost {
+    /// What a copy of the guest would believe to be connected, or about to be: a SYN is refused by the same numbers.
+    pub(crate) fn connections(&self, mac: [u8; 6]) -> impl Iterator<Item = Lost> {
+        self.flows.iter().map(move |(_, flow)| Lost {
             mac,
             guest: flow.guest,
             remote: flow.remote,
-            seq: flow.sender.nxt(),
-            ack: flow.receiver.nxt(),
+            kind: Kind::Tcp {
+                seq: flow.sender.nxt(),
+                ack: flow.receiver.nxt(),
+            },
         })
-        .collect()
     }
 }
 

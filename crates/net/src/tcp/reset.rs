@@ -1,7 +1,6 @@
 //! Resets: for flows that end, and for segments that belong to none.
 
 use crate::wire::{Checksum, Headers, Segment, TcpHeader, flag};
-use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 pub(super) fn frame(
@@ -38,27 +37,18 @@ pub(super) fn answer(
     Some(frame(mac, (remote, guest), &header))
 }
 
-/// A connection of a VM that is written down: enough to tell the copy's guest that it is no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lost {
-    /// The guest's hardware address in that life, by which it still goes when it hears of this.
-    pub(crate) mac: [u8; 6],
-    pub(crate) guest: SocketAddr,
-    pub(crate) remote: SocketAddr,
-    pub(crate) seq: u32,
-    pub(crate) ack: u32,
-}
-
-impl Lost {
-    /// The reset.
-    pub(crate) fn frame(&self) -> Vec<u8> {
-        let header = TcpHeader {
-            seq: self.seq,
-            ack: self.ack,
-            flags: flag::RST | flag::ACK,
-            window: 0,
-            options: &[],
-        };
-        frame(self.mac, (self.remote, self.guest), &header)
-    }
+/// The reset of a connection that stands at these numbers.
+pub(crate) fn of_connection(
+    mac: [u8; 6],
+    (guest, remote): (SocketAddr, SocketAddr),
+    (seq, ack): (u32, u32),
+) -> Vec<u8> {
+    let header = TcpHeader {
+        seq,
+        ack,
+        flags: flag::RST | flag::ACK,
+        window: 0,
+        options: &[],
+    };
+    frame(mac, (remote, guest), &header)
 }

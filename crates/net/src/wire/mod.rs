@@ -10,7 +10,7 @@ mod tests;
 
 pub(crate) use build::{Checksum, Headers, TcpHeader};
 pub(crate) use message::{Unreachable, arp_reply, echo_reply, neighbor_advertisement, unreachable};
-pub(crate) use parse::{Packet, Segment, parse};
+pub(crate) use parse::{Packet, Segment, parse, sender};
 
 /// Flags of a TCP segment.
 pub(crate) mod flag {

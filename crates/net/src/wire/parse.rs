@@ -68,6 +68,11 @@ pub(crate) fn parse(frame: &[u8]) -> Option<Packet<'_>> {
     }
 }
 
+/// The hardware address that a frame comes from.
+pub(crate) fn sender(frame: &[u8]) -> Option<[u8; 6]> {
+    frame.get(6..12)?.try_into().ok()
+}
+
 fn arp(bytes: &[u8]) -> Option<Packet<'_>> {
     let packet = ArpPacket::new_checked(bytes).ok()?;
     let v4 = |bytes: &[u8]| Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?));

@@ -3,6 +3,7 @@
 use crate::bytes::ByteString;
 use crate::config::VmConfig;
 use crate::health::{Check, Health};
+use crate::network::PortMapping;
 use crate::workload::Defaults;
 use proto::session::Exit;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub(crate) struct Record {
     pub(crate) socket: PathBuf,
     pub(crate) created_ns: u64,
     pub(crate) state: State,
+    /// Ports of the host that lead to it, as they were bound.
+    #[serde(default)]
+    pub(crate) ports: Vec<PortMapping>,
     /// What went wrong without stopping the VM: a log that could not be written.
     pub(crate) warnings: Vec<String>,
     /// The image's labels and the caller's.
@@ -104,6 +108,7 @@ impl Record {
             socket: PathBuf::new(),
             created_ns: crate::time::unix_nanos(std::time::SystemTime::now()),
             state: State::Starting,
+            ports: Vec::new(),
             warnings: Vec::new(),
             labels: BTreeMap::new(),
             restarts: 0,

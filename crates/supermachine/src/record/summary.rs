@@ -2,6 +2,7 @@
 
 use super::content::{Record, State};
 use crate::bytes::ByteString;
+use crate::network::PortMapping;
 use crate::time::{as_rfc3339, from_unix_nanos};
 use proto::happening::HealthStatus;
 use proto::session::Exit;
@@ -35,6 +36,8 @@ pub struct VmSummary {
     pub memory: u64,
     /// Virtual CPUs.
     pub cpus: u8,
+    /// Ports of the host that lead to it.
+    pub ports: Vec<PortMapping>,
     /// What went wrong without stopping the VM, for people.
     pub warnings: Vec<String>,
     /// The image's labels, and those it was given.
@@ -177,6 +180,7 @@ impl VmSummary {
             status,
             memory: record.config.memory.bytes(),
             cpus: record.config.cpus,
+            ports: record.ports,
             warnings: record.warnings,
             labels: record.labels,
             restarts: record.restarts,

@@ -3,6 +3,7 @@
 use crate::config::{OnFailure, VmConfig};
 use crate::error::ConfigError;
 use crate::home::random;
+use crate::network::Wiring;
 use crate::storage::{self, StorageError};
 use crate::time::unix_nanos;
 use proto::session::{Identity, Machine, Upper};
@@ -27,6 +28,7 @@ pub(super) fn describe(
         hosts: storage::hosts(storage),
         shm_size: storage.shm_size.unwrap_or(SHM_SIZE),
         ipv6: false,
+        network: None,
         keep_on_failure: config.on_failure == OnFailure::Keep,
         extras: storage::extras(storage, user)?,
         memory_limit: Some(config.memory.bytes()),
@@ -50,7 +52,15 @@ pub(super) fn identity(hostname: &str) -> Identity {
         hostname: hostname.as_bytes().to_vec(),
         wall_clock_ns: unix_nanos(SystemTime::now()),
         entropy: random::<256>().to_vec(),
+        network: None,
     }
+}
+
+/// Gives the machine its place on the network.
+pub(super) fn connect(machine: &mut Machine, wiring: &Wiring) {
+    machine.ipv6 = wiring.guest.v6.is_some();
+    machine.network = Some(wiring.guest.clone());
+    machine.resolv_conf = Some(wiring.resolv_conf.clone());
 }
 
 /// The same life with the clock and randomness of this moment.

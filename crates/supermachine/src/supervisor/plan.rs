@@ -7,6 +7,7 @@ use crate::error::{ConfigError, Error};
 use crate::health::Check;
 use crate::home::random_hex;
 use crate::names;
+use crate::network::{PortMapping, Wiring};
 use crate::record::Record;
 use crate::session::Answer;
 use crate::storage;
@@ -66,6 +67,7 @@ enum First {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) record: Record,
+    pub(super) network: Option<Wiring>,
     first: First,
     /// Whether the VM may have a disk from an earlier life.
     pub(super) is_another_life: bool,
@@ -113,7 +115,11 @@ impl Plan {
             .transpose()?;
         let argv = argv.unwrap_or_default();
         let init = config.init && !workload::wants_pid_1(&argv);
-        let machine = machine::describe(config, &hostname, &defaults.user.0)?;
+        let network = Wiring::new(config)?;
+        let mut machine = machine::describe(config, &hostname, &defaults.user.0)?;
+        if let Some(wiring) = &network {
+            machine::connect(&mut machine, wiring);
+        }
         let first = First::new(machine, process, init);
         let mut record = Record::new(
             config,
@@ -123,8 +129,10 @@ impl Plan {
             id,
         );
         complete(&mut record, image);
+        record.ports = ports_of(network.as_ref());
         Ok(Self {
             record,
+            network,
             first,
             is_another_life: false,
         })
@@ -144,6 +152,8 @@ impl Plan {
             retention: config.retention,
             boot: config.boot,
             on_failure: config.on_failure,
+            // A port of the host's is one VM's.
+            ports: config.ports.clone(),
             // It ran for the one that was copied.
             timeout: None,
             labels: config.labels.clone(),
@@ -151,6 +161,7 @@ impl Plan {
             ..facts.config.clone()
         };
         let defaults = facts.defaults.renamed(&hostname);
+        let network = Wiring::new(&config)?;
         let mut record = Record::new(
             &config,
             (&image.reference, &image.digest),
@@ -159,10 +170,14 @@ impl Plan {
             id,
         );
         complete(&mut record, image);
+        record.ports = ports_of(network.as_ref());
+        let mut identity = machine::identity(&hostname);
+        identity.network = network.as_ref().map(|wiring| wiring.guest.clone());
         Ok(Self {
             record,
+            network,
             is_another_life: false,
-            first: First::Reidentify(machine::identity(&hostname)),
+            first: First::Reidentify(identity),
         })
     }
 
@@ -190,6 +205,12 @@ impl Plan {
             First::Start(_) | First::Prepare(_) => None,
         }
     }
+}
+
+fn ports_of(network: Option<&Wiring>) -> Vec<PortMapping> {
+    network
+        .map(|wiring| wiring.ports.clone())
+        .unwrap_or_default()
 }
 
 impl First {

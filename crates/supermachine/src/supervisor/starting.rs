@@ -111,6 +111,9 @@ impl<'a> Starting<'a> {
             })?;
         let root = open_root(&launch.image.root)?;
         vmm.set_disk(disk::ROOT, DiskMode::ReadOnly, &root)?;
+        if let Some(wiring) = &launch.plan.network {
+            vmm.set_network(wiring)?;
+        }
         Ok(Self {
             launch,
             dir: entry.dir.clone(),

@@ -313,6 +313,18 @@ impl Supervisor {
         while let Some((event, fds)) = self.vmm.try_event_with()? {
             match event {
                 Event::DiskFailed { message, .. } => self.warn(message),
+                Event::EgressRefused {
+                    flow,
+                    reason,
+                    total,
+                } => {
+                    tracing::info!(%flow, %reason, total, "a VM was refused a destination");
+                    self.tell(EventKind::EgressRefused {
+                        flow,
+                        reason,
+                        total,
+                    });
+                }
                 // Nobody else may stop and resume the VM meanwhile.
                 event if self.is_being_copied() => {
                     if let Some(copying) = &self.copying {

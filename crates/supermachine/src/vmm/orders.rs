@@ -3,6 +3,7 @@
 use super::{VmmError, VmmProcess};
 use crate::assets::Assets;
 use crate::deadline::Deadline;
+use crate::network::Wiring;
 use proto::control::{Boot, Command, Contents, Event, KernelFlavor, Restore, VERSION};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -44,6 +45,12 @@ impl VmmProcess {
             extra_cmdline: String::new(),
         };
         self.send(&Command::Boot(boot), &fds)
+    }
+
+    /// Gives the VM a network.
+    pub(crate) fn set_network(&mut self, wiring: &Wiring) -> Result<(), VmmError> {
+        let fds: Vec<_> = wiring.sockets.iter().map(AsFd::as_fd).collect();
+        self.send(&Command::SetNetwork(wiring.vmm.clone()), &fds)
     }
 
     /// Lets a saved VM go on.

@@ -62,15 +62,16 @@ fn entries(dir: &str) -> u64 {
 }
 
 #[test]
-fn every_vm_is_clean_and_has_a_host_name_of_its_own() {
+fn every_vm_is_clean_and_has_a_host_name_and_addresses_of_its_own() {
     let home = Home::new();
     let pool = pool(&home).min(1).max(2).build().unwrap();
-    let mut hosts = BTreeSet::new();
+    let (mut hosts, mut cards) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..6 {
         let vm = pool.acquire().unwrap();
         assert_eq!(say(&vm, "ls /left /dev/shm/left 2>/dev/null"), "");
         say(&vm, "echo x > /left; echo x > /dev/shm/left");
         assert!(hosts.insert(say(&vm, "hostname")));
+        assert!(cards.insert(say(&vm, "cat /sys/class/net/eth0/address")));
         vm.release();
     }
     assert_eq!(pool.stats().acquired, 6);
@@ -86,8 +87,10 @@ fn a_pool_of_a_snapshot_gives_copies_that_share_nothing_they_write() {
     let snapshot = vm.snapshot("warm").unwrap();
     drop(vm);
     let pool = snapshot.pool().min(1).max(2).build().unwrap();
+    let mut cards = BTreeSet::new();
     for _ in 0..3 {
         let vm = pool.acquire().unwrap();
+        assert!(cards.insert(say(&vm, "cat /sys/class/net/eth0/address")));
         assert_eq!(say(&vm, "cat /dev/shm/cache; ls /own"), "warm\n");
         say(&vm, "echo own > /own; echo cold > /dev/shm/cache");
     }

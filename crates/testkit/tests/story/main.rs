@@ -9,6 +9,7 @@ mod distroless;
 mod files;
 mod kills;
 mod lives;
+mod network;
 mod people;
 mod programs;
 mod registers;

@@ -27,7 +27,7 @@ fn guest_09_mounts_names_and_kernel_parameters_are_as_asked() {
          /new/place tmpfs rw,nosuid,nodev,noexec,relatime,size=1024k\n\
          /var tmpfs rw,nosuid,nodev,relatime,mode=700\n\
          1777\n700\n8192\n77\n\
-         nameserver 9.9.9.9\nsearch x.example\noptions ndots:2\n\
+         nameserver 198.19.0.1\nsearch x.example\noptions ndots:2\n\
          10.1.2.3\tdb\nfd00::1\tsix\n\
          touch: /x: Read-only file system\n"
     );

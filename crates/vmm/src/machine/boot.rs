@@ -8,6 +8,7 @@ use crate::control::ControlSocket;
 use crate::disks::DiskSet;
 use crate::error::VmmError;
 use crate::memory;
+use crate::network::NetworkSet;
 use proto::control::{Boot, KernelFlavor, Step, VERSION};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -49,7 +50,7 @@ impl Machine {
     pub fn boot(
         boot: &Boot,
         mut files: BootFiles,
-        disks: &mut DiskSet,
+        parts: (&mut DiskSet, &mut NetworkSet),
         control: &ControlSocket,
     ) -> Result<Self, VmmError> {
         check_version(boot.version)?;
@@ -67,7 +68,7 @@ impl Machine {
             &cmdline,
             boot.vcpus,
         )?)?;
-        let (devices, bus) = Devices::plug(&chassis, files.console, disks, control)?;
+        let (devices, bus) = Devices::plug(&chassis, files.console, parts, control)?;
         Ok(Self::assemble(chassis, devices, bus))
     }
 }

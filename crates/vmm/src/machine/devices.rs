@@ -8,6 +8,7 @@ use crate::disks::{DiskSet, Disks};
 use crate::entropy::HostEntropy;
 use crate::error::VmmError;
 use crate::event::Token;
+use crate::network::{Network, NetworkSet};
 use crate::os::{Poller, Watch};
 use crate::reclaim::ToHost;
 use crate::serial::SerialPort;
@@ -29,6 +30,7 @@ pub(super) struct Devices {
     pub(super) rng: Plugged<Rng<HostEntropy>>,
     pub(super) balloon: Plugged<Balloon<ToHost>>,
     pub(super) disks: Disks,
+    pub(super) network: Network,
     pub(super) serial: Arc<Mutex<SerialPort>>,
     pub(super) poller: Arc<Poller>,
 }
@@ -44,7 +46,7 @@ impl Devices {
     pub(super) fn plug(
         chassis: &Chassis,
         console: File,
-        disks: &mut DiskSet,
+        (disks, network): (&mut DiskSet, &mut NetworkSet),
         control: &ControlSocket,
     ) -> Result<(Self, Bus), VmmError> {
         let line = chassis.vm.irq_line(layout::SERIAL_IRQ)?;
@@ -67,6 +69,7 @@ impl Devices {
             balloon: backplane.plug(Slot::BALLOON, &mut bus, |bell| {
                 Balloon::new(ToHost(chassis.ram.memory.clone()), bell)
             })?,
+            network: Network::plug(&backplane, &mut bus, network, control)?,
             serial,
             poller,
         };
@@ -94,6 +97,7 @@ impl Devices {
         self.vsock.save(VSOCK, sections);
         self.rng.save(RNG, sections);
         self.balloon.save(BALLOON, sections);
+        self.network.save(sections);
         let serial = lock(&self.serial).save();
         sections.put(SERIAL, ConsoleState::VERSION, &serial);
     }
@@ -104,6 +108,7 @@ impl Devices {
         self.vsock.restore(VSOCK, sections)?;
         self.rng.restore(RNG, sections)?;
         self.balloon.restore(BALLOON, sections)?;
+        self.network.restore(sections)?;
         let serial = section(sections, SERIAL, ConsoleState::VERSION)?;
         lock(&self.serial).restore(&serial)
     }
@@ -115,6 +120,7 @@ impl Devices {
         self.vsock.announce();
         self.rng.announce();
         self.balloon.announce();
+        self.network.announce();
         lock(&self.serial).announce();
     }
 }

@@ -139,10 +139,12 @@ impl Running {
     pub fn pause(&self) {
         self.vcpus.pause();
         self.devices.disks.pause();
+        self.devices.network.pause();
     }
 
     /// Lets it go on.
     pub fn resume(&self) {
+        self.devices.network.resume();
         self.devices.disks.resume();
         self.vcpus.resume();
     }

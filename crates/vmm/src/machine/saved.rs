@@ -11,6 +11,7 @@ use crate::event_loop::Inherited;
 use crate::hypervisor::KvmError;
 use crate::hypervisor::kvm::{self, VcpuState};
 use crate::memory::{self, Ram};
+use crate::network::NetworkSet;
 use proto::control::{Contents, KernelFlavor, Restore, Step};
 use serde::{Deserialize, Serialize};
 use snapshot::state::{State, StateWriter};
@@ -130,7 +131,7 @@ impl Machine {
     pub fn restore(
         source: Source,
         console: File,
-        disks: &mut DiskSet,
+        parts: (&mut DiskSet, &mut NetworkSet),
         control: &ControlSocket,
     ) -> Result<Self, VmmError> {
         let (state, shape, ram) = source.open()?;
@@ -143,7 +144,7 @@ impl Machine {
             );
             return Err(VmmError::new(Step::Restore, message));
         }
-        let (devices, bus) = Devices::plug(&chassis, console, disks, control)?;
+        let (devices, bus) = Devices::plug(&chassis, console, parts, control)?;
         devices.restore(&state)?;
         let refused = |error: KvmError| VmmError::new(Step::Restore, error.to_string());
         for (id, vcpu) in (0..).zip(&chassis.vcpus) {

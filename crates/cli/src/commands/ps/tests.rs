@@ -19,6 +19,10 @@ fn row(name: &str, image: &str, command: &[&str], status: VmStatus) -> Row {
         status,
         memory: 512 << 20,
         cpus: 1,
+        ports: match name {
+            "web" => PortMapping::parse("8080:80").unwrap(),
+            _ => Vec::new(),
+        },
         warnings: Vec::new(),
         labels: BTreeMap::new(),
         restarts: 0,
@@ -76,8 +80,8 @@ fn rows() -> Vec<Row> {
 #[test]
 fn the_table_is_frozen() {
     insta::assert_snapshot!(table(&rows(), WIDTH, UNIX_EPOCH + Duration::from_secs(NOW)), @r"
-    NAME     IMAGE                                  COMMAND                CREATED          STATUS
-    web      docker.io/library/nginx                nginx -g daemon off;   10 minutes ago   Up 5 minutes
+    NAME     IMAGE                                  COMMAND                CREATED          STATUS                                              PORTS
+    web      docker.io/library/nginx                nginx -g daemon off;   10 minutes ago   Up 5 minutes                                        127.0.0.1:8080->80/tcp
     job      oci:/a/rather/long/path/to/an/image…   sh -c exit 3           10 minutes ago   Exited (3) 2 minutes ago
     killed   alpine                                 sleep 1000             10 minutes ago   Killed (SIGKILL) 2 minutes ago
     evil     alpine                                 echo \u{1b}[2J         10 minutes ago   Stopped 60 seconds ago
@@ -89,7 +93,7 @@ fn the_table_is_frozen() {
 
 #[test]
 fn nothing_to_list_is_a_heading() {
-    insta::assert_snapshot!(table(&[], WIDTH, UNIX_EPOCH), @"NAME   IMAGE   COMMAND   CREATED   STATUS");
+    insta::assert_snapshot!(table(&[], WIDTH, UNIX_EPOCH), @"NAME   IMAGE   COMMAND   CREATED   STATUS   PORTS");
 }
 
 #[test]
@@ -118,6 +122,9 @@ fn the_json_is_frozen() {
         "error": null,
         "memory": 536870912,
         "cpus": 1,
+        "ports": [
+          "127.0.0.1:8080->80/tcp"
+        ],
         "warnings": [],
         "labels": {},
         "restarts": 0,
@@ -143,6 +150,7 @@ fn the_json_is_frozen() {
         "error": null,
         "memory": 536870912,
         "cpus": 1,
+        "ports": [],
         "warnings": [],
         "labels": {},
         "restarts": 0,

@@ -175,17 +175,7 @@ fn streams_of(config: VmConfig, args: &args::Run, mode: Mode) -> VmConfig {
 }
 
 fn process_of(mut config: VmConfig, args: args::Run) -> anyhow::Result<VmConfig> {
-    match args.network.as_deref() {
-        None | Some("none") => {}
-        Some(mode) => {
-            let message = format!("run: --network {mode} is not built yet");
-            return Err(refusal(
-                &message,
-                "only --network none works, and it is the default until then",
-            )
-            .into());
-        }
-    }
+    config = network::apply(config, &args)?;
     for change in environment::gather(&args.env_file, &args.env, &|name| std::env::var_os(name))? {
         config = match change {
             Change::Set(name, value) => config.env(name, value),
@@ -224,5 +214,6 @@ fn process_of(mut config: VmConfig, args: args::Run) -> anyhow::Result<VmConfig>
     })
 }
 
+pub mod network;
 #[cfg(test)]
 mod tests;

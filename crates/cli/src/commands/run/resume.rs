@@ -1,7 +1,7 @@
 //! `run --snapshot`
 
 use super::super::exec::{self, Process};
-use super::plan::tty_of;
+use super::plan::{network, tty_of};
 use super::{foreground, launcher, tell_start};
 use crate::args::{self, Refusal};
 use crate::environment;
@@ -17,7 +17,7 @@ pub fn carry_out(name: &str, args: args::Run) -> anyhow::Result<u8> {
     let runtime = super::super::runtime()?;
     let relay = Relay::start().context("cannot receive signals")?;
     let snapshot = runtime.snapshot(name)?;
-    let config = config(&args)?;
+    let config = network::publish(config(&args)?, &args)?;
     if args.detach {
         return background(&runtime, &snapshot, &config, &relay);
     }
@@ -92,6 +92,12 @@ fn config(args: &args::Run) -> anyhow::Result<VmConfig> {
 
 /// Words about a process, where there is none to start.
 fn refuse_what_says_nothing(args: &args::Run) -> Result<(), Refusal> {
+    if args.network.is_some() || !args.egress.is_empty() {
+        return Err(refusal(
+            "run: --network and --egress cannot be used with --snapshot: its network is as it was",
+            "start the image with them, and snapshot that",
+        ));
+    }
     if args.detach && !args.image_and_command.is_empty() {
         return Err(refusal(
             "run: -d --snapshot takes no COMMAND",

@@ -76,8 +76,10 @@ impl Slot {
     pub const RNG: Self = Self(proto::guest::disk::COUNT + 1);
     /// Gives memory back.
     pub const BALLOON: Self = Self(proto::guest::disk::COUNT + 2);
-    /// Slots in use. Net and two file systems will follow.
-    pub const COUNT: u8 = proto::guest::disk::COUNT + 3;
+    /// The network card.
+    pub const NET: Self = Self(proto::guest::disk::COUNT + 3);
+    /// Slots in use. Two file systems will follow.
+    pub const COUNT: u8 = proto::guest::disk::COUNT + 4;
 
     /// Every slot in use.
     pub fn all() -> impl Iterator<Item = Self> {

@@ -67,6 +67,7 @@ fn every_flag_reaches_the_vm() {
         .cpus(2)
         .disk_size(20 << 30)
         .timeout(Duration::from_secs(300))
+        .network(supermachine::NetworkMode::None)
         .without_init();
     assert_eq!(plan.config, expected);
     assert_eq!(plan.image.policy, PullPolicy::Never);
@@ -105,8 +106,8 @@ fn values_that_make_no_sense_are_refused_by_name() {
     insta::assert_snapshot!(refused("-e =x alpine"), @r#"supermachine: -e "=x": the variable has no name"#);
     insta::assert_snapshot!(refused("--env-file /no/such alpine"), @"supermachine: cannot read the environment file /no/such: No such file or directory (os error 2)");
     insta::assert_snapshot!(refused("--network host alpine"), @"
-    supermachine: run: --network host is not built yet
-    hint: only --network none works, and it is the default until then
+    supermachine: run: --network host: a VM has a network of its own
+    hint: --network full lets it reach the host, at the address of its gateway
     ");
     insta::assert_snapshot!(refused("--platform plan9 alpine"), @r#"supermachine: --platform plan9: invalid platform "plan9": write OS/ARCHITECTURE[/VARIANT], for example linux/amd64"#);
     insta::assert_snapshot!(refused("-it alpine"), @"

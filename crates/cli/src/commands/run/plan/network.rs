@@ -1,0 +1,48 @@
+//! The words about the network.
+
+use crate::args::{self, Refusal};
+use crate::commands::process::refuse;
+use supermachine::{NetworkMode, PortMapping, Rule, VmConfig};
+
+/// Puts them into the configuration.
+pub fn apply(mut config: VmConfig, args: &args::Run) -> anyhow::Result<VmConfig> {
+    if let Some(text) = &args.network {
+        config = config.network(mode(text)?);
+    }
+    config = publish(config, args)?;
+    for text in &args.egress {
+        let rule: Rule = text
+            .parse()
+            .map_err(|error| refuse("--egress", text, error))?;
+        config = config.egress([rule]);
+    }
+    Ok(config)
+}
+
+/// Puts the published ports into the configuration.
+pub fn publish(mut config: VmConfig, args: &args::Run) -> anyhow::Result<VmConfig> {
+    for text in &args.publish {
+        let ports = PortMapping::parse(text).map_err(|error| refuse("--publish", text, error))?;
+        config = config.publish(ports);
+    }
+    Ok(config)
+}
+
+/// Docker's word for the network of everybody who asks for none in particular is taken for ours.
+fn mode(text: &str) -> Result<NetworkMode, Refusal> {
+    match text {
+        "none" => Ok(NetworkMode::None),
+        "public" | "bridge" | "default" => Ok(NetworkMode::Public),
+        "full" => Ok(NetworkMode::Full),
+        "host" => Err(Refusal {
+            message: "run: --network host: a VM has a network of its own".to_owned(),
+            hint: Some(
+                "--network full lets it reach the host, at the address of its gateway".to_owned(),
+            ),
+        }),
+        name => Err(Refusal {
+            message: format!("run: --network {name} is not built yet: networks by name"),
+            hint: Some("use none, public or full".to_owned()),
+        }),
+    }
+}

@@ -1,0 +1,24 @@
+//! The network of a VM: what the caller wants of it, and what the VMM and the guest are told.
+
+mod host;
+mod ports;
+mod wiring;
+
+pub use net::policy::{Rule, RuleError};
+pub use ports::{PortError, PortMapping};
+pub(crate) use wiring::Wiring;
+
+use serde::{Deserialize, Serialize};
+
+/// What a VM may reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkMode {
+    /// Nothing: it has no network.
+    None,
+    /// Public addresses, and none of the host's own, private or otherwise special ones.
+    #[default]
+    Public,
+    /// Everything that the host reaches, itself included: its loopback interface is the gateway's address inside.
+    Full,
+}

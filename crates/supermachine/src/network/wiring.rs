@@ -1,0 +1,140 @@
+//! The two ends of a VM's network: what the VMM is told, and what the guest is.
+
+use super::host::{Names, has_ipv6};
+use super::{NetworkMode, PortError, PortMapping};
+use crate::config::VmConfig;
+use crate::home::random;
+use crate::storage::{self, Dns};
+use net::{GATEWAY_V4, GATEWAY_V6, PREFIX_V4, PREFIX_V6};
+use proto::control::{self, Port, Reach};
+use proto::session;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+/// A network that a VM will get, with the ports of the host that lead to it.
+#[derive(Debug)]
+pub(crate) struct Wiring {
+    /// For the VMM.
+    pub(crate) vmm: control::Network,
+    /// The sockets of its ports, in order.
+    pub(crate) sockets: Vec<OwnedFd>,
+    /// For the guest.
+    pub(crate) guest: session::Network,
+    /// /etc/resolv.conf inside.
+    pub(crate) resolv_conf: Vec<u8>,
+    /// The ports as they were bound.
+    pub(crate) ports: Vec<PortMapping>,
+}
+
+impl Wiring {
+    /// Takes what the configuration asks for; `None` for no network.
+    pub(crate) fn new(config: &VmConfig) -> Result<Option<Self>, PortError> {
+        let reach = match config.network {
+            NetworkMode::None if config.ports.is_empty() => return Ok(None),
+            NetworkMode::None => return Err(PortError::NoNetwork),
+            NetworkMode::Public => Reach::Public,
+            NetworkMode::Full => Reach::Full,
+        };
+        let (mut ports, mut sockets) = (Vec::new(), Vec::new());
+        for mapping in &config.ports {
+            let (bound, socket) = mapping.bind()?;
+            ports.push(bound);
+            sockets.push(socket);
+        }
+        let names = Names::of_host();
+        let asked = config.storage.dns.servers.iter();
+        let asked: Vec<_> = asked
+            .filter_map(|server| Some(SocketAddr::new(server.parse().ok()?, 53)))
+            .collect();
+        let servers = if asked.is_empty() {
+            names.servers
+        } else {
+            asked
+        };
+        let (mac, v4, v6) = addresses();
+        let v6 = has_ipv6().then_some(v6);
+        Ok(Some(Self {
+            vmm: control::Network {
+                mac,
+                v4: v4.octets(),
+                v6: v6.map(|address| address.octets()),
+                reach,
+                rules: config.egress.iter().map(ToString::to_string).collect(),
+                name_servers: servers.iter().map(ToString::to_string).collect(),
+                ports: ports
+                    .iter()
+                    .map(|port| Port {
+                        guest: port.guest,
+                        udp: port.udp,
+                    })
+                    .collect(),
+            },
+            guest: session::Network {
+                mac,
+                v4: (v4.octets(), PREFIX_V4, GATEWAY_V4.octets()),
+                v6: v6.map(|address| (address.octets(), PREFIX_V6, GATEWAY_V6.octets())),
+            },
+            resolv_conf: resolv_conf(&config.storage.dns, &names.lines),
+            sockets,
+            ports,
+        }))
+    }
+}
+
+/// Each VM has addresses of its own, so that two copies of one can be told apart by what they send.
+fn addresses() -> ([u8; 6], Ipv4Addr, Ipv6Addr) {
+    let [a, b, c, high, low] = random();
+    // Neither the network nor the gateway nor everybody: 198.19.1.0 to 198.19.254.255.
+    let high = 1 + high % 254;
+    let mac = [0x02, 0x53, 0x6d, 0x80 | a, b, c];
+    let v4 = Ipv4Addr::new(198, 19, high, low);
+    let [front @ .., _, _] = GATEWAY_V6.octets();
+    let mut v6 = [0; 16];
+    v6[..14].copy_from_slice(&front);
+    v6[14..].copy_from_slice(&[high, low]);
+    (mac, v4, v6.into())
+}
+
+/// The gateway answers, whoever is asked in the end. How the host looks for short names holds where nothing else is said.
+fn resolv_conf(dns: &Dns, lines: &[String]) -> Vec<u8> {
+    let asked = Dns {
+        servers: Vec::new(),
+        ..dns.clone()
+    };
+    let mut text = storage::resolv_conf(&asked, &[GATEWAY_V4.into()]).unwrap_or_default();
+    if asked == Dns::default() {
+        for line in lines {
+            text.extend_from_slice(line.as_bytes());
+            text.push(b'\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_vm_is_the_gateway_or_another_one() {
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..50 {
+            let (mac, v4, v6) = addresses();
+            assert_ne!(v4, GATEWAY_V4);
+            assert_ne!(mac, net::GATEWAY_MAC);
+            assert_ne!(v6, GATEWAY_V6);
+            assert_eq!(v4.octets()[..2], [198, 19]);
+            seen.insert((mac, v4));
+        }
+        assert_eq!(seen.len(), 50);
+    }
+
+    #[test]
+    fn without_a_network_nothing_is_published() {
+        let none = VmConfig::new().network(NetworkMode::None);
+        assert!(Wiring::new(&none).unwrap().is_none());
+        let ports = PortMapping::parse("0:80").unwrap();
+        let wrong = none.publish(ports);
+        assert!(matches!(Wiring::new(&wrong), Err(PortError::NoNetwork)));
+    }
+}
