@@ -188,6 +188,32 @@ fn a_change_of_health_is_an_event_and_the_same_verdict_again_is_none() {
 }
 
 #[test]
+fn a_destination_that_is_refused_is_an_event_with_the_rule_that_refuses_it() {
+    let home = Home::new();
+    let rule = "deny:127.0.0.1/32:9/tcp";
+    // The gateway stands for the host's loopback interface. No name and no address beyond it is tried.
+    let config = VmConfig::new().egress([rule.parse().unwrap()]);
+    let script =
+        "for port in 9 9 10; do nc -w1 198.19.0.1 $port; done; mkfifo /end; read -r _ < /end";
+    let vm = shell(&home, config, script);
+    let mut events = vm.events().unwrap();
+    let mut next = || Told::from(events.next().unwrap().unwrap().kind);
+    let refused = |flow: &str, reason: &str, total| {
+        Told::Other(EventKind::EgressRefused {
+            flow: flow.into(),
+            reason: reason.into(),
+            total,
+        })
+    };
+    assert_eq!(next(), STARTED);
+    assert_eq!(next(), refused("tcp 198.19.0.1:9", rule, 1));
+    let told = refused("tcp 198.19.0.1:10", "loopback address", 3);
+    assert_eq!(next(), told);
+    drop((events, vm));
+    home.assert_nothing_left();
+}
+
+#[test]
 fn a_deadline_without_an_event_is_an_error_and_the_events_go_on() {
     let home = Home::new();
     let image = crate::image(&home, "busybox");
