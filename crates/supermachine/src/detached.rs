@@ -19,7 +19,7 @@ use crate::handle::Image;
 use crate::lives::Lives;
 use crate::packet;
 use crate::poll;
-use crate::record::Record;
+use crate::record::{Record, Registry};
 use crate::runtime::Runtime;
 use crate::snapshots::Snapshot;
 use crate::supervisor::Tenure;
@@ -144,6 +144,27 @@ pub fn start_again(runtime: &Runtime, name: &str, launcher: &Launcher) -> Result
     }
     let what = What::Again { id: summary.id };
     assign(runtime, what, &VmConfig::new(), launcher, &[])
+}
+
+/// As [`start_again`], with somebody in front of the workload from its first byte on; of a VM that runs, from now on.
+pub fn start_again_attached(
+    runtime: &Runtime,
+    name: &str,
+    launcher: &Launcher,
+) -> Result<(Vm, Attachment), Error> {
+    let (record, _) = Registry::new(runtime.state()).find(name)?;
+    if runtime.vm_summary(&record.id)?.status.is_live() {
+        let vm = runtime.open_vm(&record.id)?;
+        let attachment = vm.attach()?;
+        return Ok((vm, attachment));
+    }
+    let (ours, theirs) =
+        packet::pair(SocketType::STREAM).map_err(|errno| failed(launcher, errno.into()))?;
+    let attachment = Attachment::new(ours, &record.config)?;
+    let what = What::Again { id: record.id };
+    let config = VmConfig::new();
+    let vm = assign(runtime, what, &config, launcher, &[theirs.as_fd()])?;
+    Ok((vm, attachment))
 }
 
 /// As [`Vm::fork`], with each copy under a supervisor of its own. Without all there is none.
@@ -360,7 +381,7 @@ fn begin(assignment: Assignment, mut fds: Vec<OwnedFd>) -> Result<(Runtime, Vm),
             image.start_attached(&assignment.config, fds.pop())?
         }
         What::Snapshot { name } => runtime.snapshot(&name)?.start(&assignment.config)?,
-        What::Again { id } => runtime.start_again(&id)?,
+        What::Again { id } => runtime.start_again(&id, fds.pop())?,
         What::Fork { of, pid, base } => {
             let fork = Fork::from_reply(&Reply::Forked { pid, base }, fds);
             let fork = fork.ok_or(Error::Client(crate::ClientError::NoStream))?;

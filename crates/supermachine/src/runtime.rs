@@ -158,11 +158,11 @@ impl Runtime {
     }
 
     /// Starts a VM that has ended, or was created, under its name, with its disk.
-    pub(crate) fn start_again(&self, name: &str) -> Result<Vm, Error> {
+    pub(crate) fn start_again(&self, name: &str, attachment: Option<OwnedFd>) -> Result<Vm, Error> {
         let entry = self.registry().reopen(name)?;
         let image = self.boot_image(&entry.record.image, &entry.record.image_digest)?;
         let plan = Plan::again(&image, &entry.record)?;
-        self.launch(image, plan, Source::Reopened(Box::new(entry)))
+        self.launch_attached(image, plan, Source::Reopened(Box::new(entry)), attachment)
     }
 
     /// Another life of a VM, by its restart policy.

@@ -82,6 +82,14 @@ pub struct Create {
 /// `start`
 #[derive(Debug, Args)]
 pub struct Start {
+    /// Connect to the output of the workload, pass signals on, and end as it does
+    #[arg(short, long)]
+    pub attach: bool,
+
+    /// Keys that leave the workload's terminal without ending it [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
+
     /// The VMs
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,

@@ -138,9 +138,9 @@ fn words_to_come_are_refused_as_such() {
             );
         }
     }
-    insta::assert_snapshot!(refused("exec --env-file x web sh"), @"
-    supermachine: exec: --env-file is not built yet
-    hint: did you mean --env?
+    insta::assert_snapshot!(refused("exec --privileged web sh"), @"
+    supermachine: exec: --privileged is not built yet
+    hint: see supermachine exec --help
     ");
 }
 
@@ -337,6 +337,7 @@ fn the_other_screens_are_frozen() {
           --detach-keys <KEYS>   Keys that leave a command's terminal without ending it [default:
                                  ctrl-p,ctrl-q]
       -e, --env <KEY[=VALUE]>    Set a variable; without a value, pass on our own
+          --env-file <FILE>      Read variables from a file, one KEY=VALUE a line
       -u, --user <USER[:GROUP]>  Run as this user or uid, and group or gid
       -w, --workdir <DIR>        Run in this directory; it is made if missing
           --debug                Tell what is done, on standard error, and where the logs of the VMM are

@@ -116,11 +116,11 @@ pub fn is_flag(command: &str, flag: &str) -> bool {
         return RUN.iter().any(|(known, _)| *known == flag);
     }
     let flags: &[&str] = match command {
-        "exec" => &["--env-file", "--privileged"],
+        "exec" => &["--privileged"],
         "logs" => &["--details"],
         "ps" => &["-s", "--size"],
         "stats" => &["-a", "--all", "--no-trunc"],
-        "start" => &["-a", "--attach", "-i", "--interactive"],
+        "start" => &["-i", "--interactive", "--checkpoint", "--checkpoint-dir"],
         "inspect" => &["-s", "--size", "--type"],
         "images" => &["--filter", "--format"],
         "prune" => &["-a", "--all"],

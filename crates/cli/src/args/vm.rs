@@ -3,6 +3,7 @@
 use super::Json;
 use clap::{ArgAction, Args};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// `exec`
 #[derive(Debug, Args)]
@@ -30,6 +31,10 @@ pub struct Exec {
     /// Set a variable; without a value, pass on our own
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub env: Vec<OsString>,
+
+    /// Read variables from a file, one KEY=VALUE a line
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
 
     /// Run as this user or uid, and group or gid
     #[arg(short, long, value_name = "USER[:GROUP]")]

@@ -12,7 +12,7 @@ use crate::streams::Readers;
 use crate::terminal;
 use anyhow::Context;
 use std::sync::Arc;
-use supermachine::{Attachment, Error, Exit, Runtime, Signal, WindowSize};
+use supermachine::{Attachment, Error, Exit, Runtime, Signal, Vm, WindowSize};
 
 /// Connects to the workload of a running VM and stays with it.
 pub fn carry_out(args: &args::Attach) -> anyhow::Result<u8> {
@@ -24,8 +24,23 @@ pub fn carry_out(args: &args::Attach) -> anyhow::Result<u8> {
     if args.no_stdin {
         attachment.stdin = None;
     }
+    let signals = if args.sig_proxy {
+        Signals::Workload
+    } else {
+        Signals::Ours
+    };
+    stay(&vm, attachment, (keys, signals), &relay)
+}
+
+/// Stays with a workload, whatever its streams are.
+pub fn stay(
+    vm: &Vm,
+    attachment: Attachment,
+    (keys, signals): (DetachKeys, Signals),
+    relay: &Relay,
+) -> anyhow::Result<u8> {
     if !vm.has_terminal() {
-        return beside(attachment, args, &relay);
+        return beside(attachment, signals, relay);
     }
     if attachment.stdin.is_some() {
         tty::require_keyboard()?;
@@ -37,7 +52,7 @@ pub fn carry_out(args: &args::Attach) -> anyhow::Result<u8> {
             ..size
         });
     }
-    in_front(attachment, keys, &relay, vm.name())
+    in_front(attachment, keys, relay, vm.name())
 }
 
 /// Stays in front of a workload's terminal.
@@ -65,13 +80,8 @@ fn streams(attachment: &mut Attachment) -> Streams {
 }
 
 /// Stays with a workload at the end of pipes.
-fn beside(mut attachment: Attachment, args: &args::Attach, relay: &Relay) -> anyhow::Result<u8> {
+fn beside(mut attachment: Attachment, signals: Signals, relay: &Relay) -> anyhow::Result<u8> {
     let streams = streams(&mut attachment);
-    let signals = if args.sig_proxy {
-        Signals::Workload
-    } else {
-        Signals::Ours
-    };
     let viewer = Arc::new(Viewer {
         attachment,
         signals,
@@ -81,8 +91,10 @@ fn beside(mut attachment: Attachment, args: &args::Attach, relay: &Relay) -> any
 
 /// Whom signals mean.
 #[derive(Debug, Clone, Copy)]
-enum Signals {
+pub enum Signals {
+    /// The workload.
     Workload,
+    /// This command.
     Ours,
 }
 

@@ -37,7 +37,7 @@ pub fn carry_out(mut args: args::Exec) -> anyhow::Result<u8> {
     let name = args.name_and_command.pop().unwrap_or_default();
     let process = Process {
         command,
-        variables: environment::gather(&[], &args.env, &|name| std::env::var_os(name))?,
+        variables: environment::gather(&args.env_file, &args.env, &|name| std::env::var_os(name))?,
         user: args.user,
         workdir: args.workdir,
         stdin: stdin(args.interactive && !args.detach),

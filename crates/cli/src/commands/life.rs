@@ -1,24 +1,49 @@
 //! `start`, `restart`, `pause`, `unpause`, `rename`
 
+use super::attach::{self, Signals};
 use super::run::launcher;
-use super::{each, stop};
+use super::{each, stop, tty};
 use crate::args::{self, Refusal};
 use crate::exit_code;
+use crate::signals::Relay;
+use anyhow::Context;
 use supermachine::{Retention, Runtime, VmStatus, detached};
 
 /// Starts VMs that have ended or were created, and prints their names.
 pub fn start(args: &args::Start) -> anyhow::Result<u8> {
     let runtime = super::runtime()?;
+    if args.attach {
+        return start_in_front(&runtime, args);
+    }
     each::at_once(&args.names, |name| {
-        if let VmStatus::Paused { .. } = runtime.vm_summary(name)?.status {
-            return Err(refusal(
-                &format!("start: the VM {name} is paused"),
-                &format!("`supermachine unpause {name}` lets it go on"),
-            )
-            .into());
-        }
+        refuse_paused(&runtime, name)?;
         begin(&runtime, name)
     })
+}
+
+fn refuse_paused(runtime: &Runtime, name: &str) -> anyhow::Result<()> {
+    match runtime.vm_summary(name)?.status {
+        VmStatus::Paused { .. } => Err(refusal(
+            &format!("start: the VM {name} is paused"),
+            &format!("`supermachine unpause {name}` lets it go on"),
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Starts one VM and stays with its workload.
+fn start_in_front(runtime: &Runtime, args: &args::Start) -> anyhow::Result<u8> {
+    let [name] = &args.names[..] else {
+        let message = "start: --attach is for one VM";
+        return Err(refusal(message, "start the others without, and `attach` to them").into());
+    };
+    let keys = tty::keys(args.detach_keys.as_deref())?;
+    refuse_paused(runtime, name)?;
+    let relay = Relay::start().context("cannot receive signals")?;
+    let (vm, mut attachment) = detached::start_again_attached(runtime, name, &launcher())?;
+    attachment.stdin = None;
+    attach::stay(&vm, attachment, (keys, Signals::Workload), &relay)
 }
 
 /// Stops VMs, starts them again and prints their names.

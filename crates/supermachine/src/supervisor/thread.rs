@@ -454,7 +454,10 @@ impl Supervisor {
 
     fn serve(&mut self, connection: Connection, body: RequestBody) -> bool {
         let (waiting, ends) = match body {
-            RequestBody::Connect | RequestBody::Snapshot { .. } | RequestBody::Fork { .. }
+            RequestBody::Connect
+            | RequestBody::Attach
+            | RequestBody::Snapshot { .. }
+            | RequestBody::Fork { .. }
                 if self.motion == Motion::Paused =>
             {
                 connection.reply(&Reply::Failed("the VM is paused: unpause it first".into()));

@@ -93,6 +93,9 @@ fn a_running_vm_is_renamed_paused_and_inspected() {
     assert_eq!(status(&home, "web"), "paused");
     let refused = home.run(["exec", "web", "true"]);
     assert!(refused.stderr.contains("paused"), "{}", refused.stderr);
+    let refused = home.run(["attach", "web"]);
+    assert!(refused.stderr.contains("unpause"), "{}", refused.stderr);
+    assert_eq!(refused.code, 125);
     assert_eq!(home.run(["pause", "web"]).code, 125);
     home.run(["unpause", "web"]).ok();
     assert_eq!(home.run(["exec", "web", "echo", "on"]).ok(), "on\n");

@@ -13,6 +13,7 @@ mod network;
 mod people;
 mod programs;
 mod registers;
+mod requests;
 mod run;
 mod side_by_side;
 mod snapshots;
