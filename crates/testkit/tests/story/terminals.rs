@@ -38,6 +38,8 @@ fn guest_16_a_shell_has_its_terminal_with_size_type_and_job_control() {
     terminal.clear();
     terminal.types("echo ready; cat\r");
     terminal.shows("\nready");
+    terminal.types("line\r");
+    terminal.shows("line\nline");
     terminal.types(CTRL_BACKSLASH);
     terminal.shows("^\\Quit\n/ #");
     terminal.types("echo code $?\r");
@@ -45,6 +47,8 @@ fn guest_16_a_shell_has_its_terminal_with_size_type_and_job_control() {
     terminal.clear();
     terminal.types("echo ready; cat\r");
     terminal.shows("\nready");
+    terminal.types("line\r");
+    terminal.shows("line\nline");
     terminal.types(CTRL_Z);
     terminal.shows_what("Stopped and a prompt", |screen| {
         let text = screen.contents();
