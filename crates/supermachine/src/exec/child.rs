@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// before its end.
 #[derive(Debug)]
 pub struct Child {
-    /// Standard input, with [`ExecStdin::Stream`]. Dropping it closes the stream.
+    /// Standard input, with [`ExecStdin::Stream`](super::ExecStdin::Stream). Dropping it closes the stream.
     pub stdin: Option<StdinWriter>,
     /// Standard output.
     pub stdout: Option<OutputReader>,
@@ -106,7 +106,7 @@ impl Child {
         self.signal(Signal::KILL);
     }
 
-    /// Changes the size of its terminal; only with [`ExecBuilder::tty`].
+    /// Changes the size of its terminal; only with [`ExecBuilder::tty`](super::ExecBuilder::tty).
     pub fn resize(&self, size: WindowSize) {
         if self.has_terminal {
             self.session.resize(size);
