@@ -186,8 +186,6 @@ impl Home {
     #[track_caller]
     pub fn assert_nothing_left(&self) {
         self.assert_nothing_runs();
-        // Who looks also sweeps the records of supervisors that were killed.
-        self.run(["ps", "--all"]).ok();
         let is_socket = |path: &PathBuf| {
             fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
         };

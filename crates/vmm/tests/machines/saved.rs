@@ -144,9 +144,11 @@ fn changes_are_laid_over_what_they_changed() {
     assert_eq!(last.console_text(), "c0");
 }
 
-/// Counts up in a page of its own and prints a line each time it comes around 256 times.
+/// Counts up in a page of its own and prints a line each time it comes around 256 times. Next to the count is a byte
+/// that never changes: a page of zeros, as it is each time the count comes around, is not kept with a VM.
 fn counter() -> std::fs::File {
     let mut code = CONSOLE.to_vec();
+    code.extend([0xc6, 0x05, 1, 0, 0x20, 0, 1]); // mov byte [0x200001], 1
     code.extend([0xfe, 0x05, 0, 0, 0x20, 0, 0x75, 0xf8]); // 1: inc byte [0x200000]; jnz 1b
     code.extend(print(b'\n'));
     code.extend([0xeb, 0xf3]); // jmp 1b
