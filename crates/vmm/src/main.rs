@@ -69,6 +69,7 @@ fn run(started: Instant) -> ExitCode {
 /// Runs one VM for the library at the other end of `control`; in a copy of a VMM, the one it inherited.
 fn serve(control: &ControlSocket, started: Instant, inherited: Option<Inherited>) -> ExitCode {
     end_on_panic(control);
+    os::make_room_for_descriptors(&std::io::stdin());
     control.send(&Event::Hello {
         version: VERSION,
         release: env!("CARGO_PKG_VERSION").into(),

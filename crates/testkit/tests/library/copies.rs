@@ -5,7 +5,7 @@ use std::io::Read;
 use supermachine::{
     BootMode, Error, ExitStatus, MainOutput, OnFailure, SavedError, SessionError, Vm, VmConfig,
 };
-use testkit::Home;
+use testkit::{Home, Processes};
 
 fn say(vm: &Vm, script: &str) -> String {
     String::from_utf8(vm.exec(["sh", "-c", script]).unwrap().stdout).unwrap()
@@ -56,6 +56,26 @@ fn vms_without_a_workload_can_be_copied_too() {
     assert_eq!(say(&copy, "cat /file"), "kept\n");
     drop((copy, vm));
     home.assert_nothing_left();
+}
+
+/// A table that grows while there are several threads stops its process for 12 ms (`synchronize_rcu`).
+#[test]
+fn every_vmm_has_room_for_its_descriptors_before_it_has_threads() {
+    let home = Home::new();
+    let vm = idle_vm(&home);
+    let kids = vm.fork(2).unwrap();
+    for vm in kids.iter().chain([&vm]) {
+        say(vm, "true");
+    }
+    let vmms = Processes::of_this_test().vmms();
+    assert_eq!(vmms.len(), 3);
+    for pid in vmms {
+        let process = std::path::PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+        let status = std::fs::read_to_string(process.join("status")).unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
+        assert_eq!(size.map(str::trim), Some("512"));
+        assert!(std::fs::read_dir(process.join("fd")).unwrap().count() > 50);
+    }
 }
 
 #[test]

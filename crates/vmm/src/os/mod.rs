@@ -4,4 +4,6 @@
 mod linux;
 
 #[cfg(target_os = "linux")]
-pub use linux::{DirectFile, Forked, KickSignal, Poller, Ready, Watch, fork};
+pub use linux::{
+    DirectFile, Forked, KickSignal, Poller, Ready, Watch, fork, make_room_for_descriptors,
+};
