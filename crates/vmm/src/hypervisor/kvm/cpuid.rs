@@ -2,9 +2,9 @@
 
 use super::KvmError;
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
-use kvm_ioctls::{Cap, Kvm};
+use kvm_ioctls::Kvm;
 
-/// Leaf 1, ECX: the LAPIC timer can be armed with a TSC deadline (KVM does it, and does not list it).
+/// Leaf 1, ECX: the LAPIC timer can be armed with a TSC deadline (KVM does it, which is looked at when it is opened, and does not list it).
 const LEAF1_ECX_TSC_DEADLINE: u32 = 1 << 24;
 /// Leaf 1, EDX: more than one logical processor in the package.
 const LEAF1_EDX_HTT: u32 = 1 << 28;
@@ -20,18 +20,13 @@ pub(super) fn for_vcpu(kvm: &Kvm, id: u8, count: u8) -> Result<CpuId, KvmError> 
     let mut cpuid = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .map_err(KvmError::step("list the CPU's features"))?;
-    let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
     let apic_id = u32::from(id);
     for entry in cpuid.as_mut_slice() {
         match entry.function {
             0x1 => {
                 // Bits 31-24: initial APIC id; 23-16: logical processors; 15-8: cache line in quadwords.
                 entry.ebx = (entry.ebx & 0xff00) | apic_id << 24 | u32::from(count) << 16;
-                entry.ecx |= if tsc_deadline {
-                    LEAF1_ECX_TSC_DEADLINE
-                } else {
-                    0
-                };
+                entry.ecx |= LEAF1_ECX_TSC_DEADLINE;
                 entry.edx = if count > 1 {
                     entry.edx | LEAF1_EDX_HTT
                 } else {

@@ -37,7 +37,6 @@ const API_VERSION: i32 = 12;
 /// What we cannot do without, with the names KVM's documentation gives them.
 const REQUIRED: [(Cap, &str); 9] = [
     (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
-    (Cap::Pit2, "KVM_CAP_PIT2"),
     (Cap::Irqfd, "KVM_CAP_IRQFD"),
     (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
@@ -45,6 +44,7 @@ const REQUIRED: [(Cap, &str); 9] = [
     (Cap::ExtCpuid, "KVM_CAP_EXT_CPUID"),
     (Cap::ReadonlyMem, "KVM_CAP_READONLY_MEM"),
     (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+    (Cap::TscDeadlineTimer, "KVM_CAP_TSC_DEADLINE_TIMER"),
 ];
 
 /// Opens /dev/kvm and checks that it is a KVM we can use.

@@ -2,8 +2,8 @@
 
 use super::KvmError;
 use kvm_bindings::{
-    kvm_clock_data, kvm_debugregs, kvm_irqchip, kvm_lapic_state, kvm_mp_state, kvm_pit_state2,
-    kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+    kvm_clock_data, kvm_debugregs, kvm_irqchip, kvm_lapic_state, kvm_mp_state, kvm_regs, kvm_sregs,
+    kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 
 /// A structure of KVM's interface.
@@ -28,7 +28,6 @@ plain!(
     kvm_irqchip,
     kvm_lapic_state,
     kvm_mp_state,
-    kvm_pit_state2,
     kvm_regs,
     kvm_sregs,
     kvm_vcpu_events,
@@ -84,9 +83,8 @@ mod tests {
             size_of::<kvm_vcpu_events>(),
             size_of::<kvm_mp_state>(),
             size_of::<kvm_irqchip>(),
-            size_of::<kvm_pit_state2>(),
             size_of::<kvm_clock_data>(),
         ];
-        assert_eq!(sizes, [144, 312, 4096, 392, 128, 1024, 64, 4, 520, 112, 48]);
+        assert_eq!(sizes, [144, 312, 4096, 392, 128, 1024, 64, 4, 520, 48]);
     }
 }

@@ -1,4 +1,4 @@
-//! What belongs to the VM as a whole: interrupt controllers, timer, clock.
+//! What belongs to the VM as a whole: interrupt controllers and clock.
 
 use super::plain::{from_bytes, to_bytes};
 use super::{KvmError, Vm};
@@ -14,11 +14,10 @@ const CHIPS: [(u32, &str); 3] = [
     (KVM_IRQCHIP_PIC_SLAVE, "x86_64/kvm/pic1"),
     (KVM_IRQCHIP_IOAPIC, "x86_64/kvm/ioapic"),
 ];
-const PIT: &str = "x86_64/kvm/pit";
 const CLOCK: &str = "x86_64/kvm/clock";
 
 impl Vm {
-    /// Writes the sections of the interrupt controllers, the timer and the clock. No vCPU runs.
+    /// Writes the sections of the interrupt controllers and the clock. No vCPU runs.
     pub fn save(&self, sections: &mut StateWriter) -> Result<(), KvmError> {
         for (chip_id, name) in CHIPS {
             let mut chip = kvm_irqchip {
@@ -30,11 +29,6 @@ impl Vm {
                 .map_err(KvmError::step("read an interrupt controller"))?;
             sections.put_bytes(name, VERSION, &to_bytes(&chip));
         }
-        let pit = self
-            .fd
-            .get_pit2()
-            .map_err(KvmError::step("read the timer"))?;
-        sections.put_bytes(PIT, VERSION, &to_bytes(&pit));
         let clock = self
             .fd
             .get_clock()
@@ -59,9 +53,6 @@ impl Vm {
                 .set_irqchip(&chip)
                 .map_err(KvmError::step("set an interrupt controller"))?;
         }
-        self.fd
-            .set_pit2(&from_bytes(PIT, bytes(PIT)?)?)
-            .map_err(KvmError::step("set the timer"))?;
         // The clock continues where it stopped, whatever time has passed: no flag asks KVM to add it.
         let saved: kvm_clock_data = from_bytes(CLOCK, bytes(CLOCK)?)?;
         let clock = kvm_clock_data {
