@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 /// Flags of `run` and `create` about the life of a VM.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Life")]
 pub struct Life {
     /// Start it again when it ends: no, on-failure[:MAX], always or unless-stopped [default: no]
     #[arg(long, value_name = "POLICY")]
@@ -32,31 +33,56 @@ pub struct Life {
     pub log_opt: Vec<String>,
 
     /// Ask with this line of shell whether the workload is well, instead of the image's way
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(help_heading = "Health", long, value_name = "COMMAND")]
     pub health_cmd: Option<String>,
 
     /// Time between two such tests [default: 30s]
-    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    #[arg(
+        help_heading = "Health",
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true
+    )]
     pub health_interval: Option<String>,
 
     /// How long one test may take [default: 30s]
-    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    #[arg(
+        help_heading = "Health",
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true
+    )]
     pub health_timeout: Option<String>,
 
     /// How long failed tests do not count after the start [default: 0s]
-    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    #[arg(
+        help_heading = "Health",
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true
+    )]
     pub health_start_period: Option<String>,
 
     /// Time between two tests while failed ones do not count [default: 5s]
-    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    #[arg(
+        help_heading = "Health",
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true
+    )]
     pub health_start_interval: Option<String>,
 
     /// Failed tests in a row until the workload counts as unhealthy [default: 3]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(
+        help_heading = "Health",
+        long,
+        value_name = "N",
+        allow_negative_numbers = true
+    )]
     pub health_retries: Option<String>,
 
     /// Do not run the image's health check
-    #[arg(long, conflicts_with_all = [
+    #[arg(help_heading = "Health", long, conflicts_with_all = [
         "health_cmd", "health_interval", "health_timeout", "health_start_period", "health_start_interval",
         "health_retries",
     ])]

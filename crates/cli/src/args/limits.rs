@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 /// Flags of `run` and `create` about what a workload may have and do.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Limits")]
 pub struct Limits {
     /// Set a limit of setrlimit(2), like nofile=1024:2048; -1 is none
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
@@ -15,8 +16,12 @@ pub struct Limits {
     pub pids_limit: Option<String>,
 
     /// Run with a further group, by name or id
-    #[arg(long, value_name = "GROUP")]
+    #[arg(help_heading = "Workload", long, value_name = "GROUP")]
     pub group_add: Vec<OsString>,
+
+    /// Set a kernel parameter of the VM
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub sysctl: Vec<String>,
 
     /// Does nothing: a workload has everything in its own VM
     #[arg(long, hide = true)]

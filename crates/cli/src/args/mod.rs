@@ -1,9 +1,11 @@
 //! The command line as it was written, before anything in it is understood.
 
 mod cp;
+mod groups;
 mod image;
 mod life;
 mod limits;
+mod network;
 mod refusal;
 mod run;
 mod snapshot;
@@ -11,6 +13,7 @@ mod storage;
 mod unbuilt;
 mod vm;
 mod warm;
+mod workload;
 
 pub use cp::Cp;
 pub use image::{Df, Images, Prune, Pull, Rmi};
@@ -18,8 +21,9 @@ pub use life::{
     CompletedShell, Completion, Create, Inspect, Life, Names, Rename, Start, Stats, Top,
 };
 pub use limits::Limits;
+pub use network::Network;
 pub use refusal::{Refusal, describe};
-pub use run::{PullPolicy, Run};
+pub use run::Run;
 pub use snapshot::{
     Fork, Snapshot, SnapshotCommand, SnapshotExport, SnapshotImport, SnapshotLs, SnapshotPull,
     SnapshotPush,
@@ -27,6 +31,7 @@ pub use snapshot::{
 pub use storage::{Storage, Volume, VolumeCommand, VolumeLs, VolumePrune};
 pub use vm::{Attach, Exec, Kill, Logs, Port, Ps, Rm, Stop, Wait};
 pub use warm::Warm;
+pub use workload::{Machine, PullPolicy, Source, Workload};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -166,7 +171,7 @@ pub enum Parsed {
 
 /// Reads a command line, the program's name first.
 pub fn parse(words: &[OsString]) -> Result<Parsed, Refusal> {
-    parse_by(Line::command(), words)
+    parse_by(groups::group(Line::command()), words)
 }
 
 fn parse_by(mut grammar: clap::Command, words: &[OsString]) -> Result<Parsed, Refusal> {

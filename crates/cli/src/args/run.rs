@@ -1,8 +1,7 @@
 //! `run`
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args};
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 /// `run`
 #[derive(Debug, Args)]
@@ -38,70 +37,6 @@ pub struct Run {
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
 
-    /// Set a variable; without a value, pass on our own
-    #[arg(short, long, value_name = "KEY[=VALUE]")]
-    pub env: Vec<OsString>,
-
-    /// Read variables from a file, one KEY=VALUE a line
-    #[arg(long, value_name = "FILE")]
-    pub env_file: Vec<PathBuf>,
-
-    /// Run as this user or uid, and group or gid
-    #[arg(short, long, value_name = "USER[:GROUP]")]
-    pub user: Option<OsString>,
-
-    /// Start in this directory; it is made if missing
-    #[arg(short, long, value_name = "DIR")]
-    pub workdir: Option<OsString>,
-
-    /// Host name inside the VM
-    #[arg(short = 'h', long, value_name = "NAME")]
-    pub hostname: Option<String>,
-
-    /// Replace the entrypoint of the image, and drop its command
-    #[arg(long, value_name = "PROGRAM")]
-    pub entrypoint: Option<OsString>,
-
-    /// Memory of the workload, like 512M or 2G [default: 512M]
-    #[arg(short, long, value_name = "SIZE", allow_negative_numbers = true)]
-    pub memory: Option<String>,
-
-    /// Number of CPUs, like 2 or 0.5 [default: 1]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub cpus: Option<String>,
-
-    /// Size of the writable disk [default: 10G]
-    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
-    pub disk_size: Option<String>,
-
-    #[command(flatten)]
-    pub storage: super::Storage,
-
-    /// What the VM may reach: none, public or full [default: public]
-    #[arg(long, value_name = "MODE", alias = "net")]
-    pub network: Option<String>,
-
-    /// Publish a port as [IP:]HOST:GUEST[/udp]; without IP on 127.0.0.1
-    #[arg(short, long, value_name = "PORTS")]
-    pub publish: Vec<String>,
-
-    /// Allow or deny: allow|deny:CIDR|DOMAIN[:PORTS][/tcp|udp], in order
-    #[arg(long, value_name = "RULE")]
-    pub egress: Vec<String>,
-
-    /// When to fetch the image: missing, always or never
-    #[arg(
-        long,
-        value_name = "WHEN",
-        default_value = "missing",
-        hide_possible_values = true
-    )]
-    pub pull: PullPolicy,
-
-    /// Choose this platform of the image, like linux/amd64
-    #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<String>,
-
     /// End the workload after this long, like 30s, 5m or 1h; the exit code is 124
     #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub timeout: Option<String>,
@@ -132,15 +67,30 @@ pub struct Run {
     )]
     pub snapshot: Option<String>,
 
-    #[command(flatten)]
-    pub life: super::life::Life,
-
-    #[command(flatten)]
-    pub limits: super::limits::Limits,
-
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     pub(super) help: Option<bool>,
+
+    #[command(flatten)]
+    pub source: super::Source,
+
+    #[command(flatten)]
+    pub workload: super::Workload,
+
+    #[command(flatten)]
+    pub machine: super::Machine,
+
+    #[command(flatten)]
+    pub limits: super::Limits,
+
+    #[command(flatten)]
+    pub storage: super::Storage,
+
+    #[command(flatten)]
+    pub network: super::Network,
+
+    #[command(flatten)]
+    pub life: super::life::Life,
 
     /// The image, then the words that replace its command
     #[arg(
@@ -150,13 +100,4 @@ pub struct Run {
         hide = true
     )]
     pub image_and_command: Vec<OsString>,
-}
-
-/// When an image is fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PullPolicy {
-    // No doc comments: they would become a list of their own on the help screen.
-    Missing,
-    Always,
-    Never,
 }

@@ -1,11 +1,12 @@
-//! What `run` has to say about mounts, names and secrets, and `volume`.
+//! What `run` has to say about mounts and secrets, and `volume`.
 
 use super::Json;
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
 
-/// Mounts, names and secrets of a VM.
+/// Mounts and secrets of a VM.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Files")]
 pub struct Storage {
     /// Mount a volume; it is made if there is none of this name
     #[arg(short, long, value_name = "NAME:PATH[:ro]")]
@@ -30,26 +31,6 @@ pub struct Storage {
     /// A file under /run/secrets, from file:PATH or env:VARIABLE; kept nowhere
     #[arg(long, value_name = "NAME=SOURCE")]
     pub secret: Vec<String>,
-
-    /// Set a kernel parameter of the VM
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub sysctl: Vec<String>,
-
-    /// Add a line to /etc/hosts
-    #[arg(long, value_name = "NAME:ADDRESS")]
-    pub add_host: Vec<String>,
-
-    /// Name server to ask, instead of the host's
-    #[arg(long, value_name = "ADDRESS")]
-    pub dns: Vec<String>,
-
-    /// Search domain for /etc/resolv.conf, or . for none
-    #[arg(long, value_name = "DOMAIN")]
-    pub dns_search: Vec<String>,
-
-    /// Option for /etc/resolv.conf
-    #[arg(long, value_name = "OPTION", alias = "dns-opt")]
-    pub dns_option: Vec<String>,
 }
 
 /// `volume`

@@ -243,61 +243,77 @@ fn the_screen_of_run_is_frozen() {
            supermachine run [OPTIONS] --snapshot SNAPSHOT [COMMAND...]
 
     Options:
-      -i, --interactive                   Keep standard input open and pass it on
-      -t, --tty                           Give the workload a terminal
-          --detach-keys <KEYS>            Keys that leave the terminal without ending what runs there
-                                          [default: ctrl-p,ctrl-q]
-      -d, --detach                        Run in the background and print the VM's name
-          --rm                            Remove the VM when it has ended
-          --name <NAME>                   Name of the VM; one is made up otherwise
-      -e, --env <KEY[=VALUE]>             Set a variable; without a value, pass on our own
-          --env-file <FILE>               Read variables from a file, one KEY=VALUE a line
-      -u, --user <USER[:GROUP]>           Run as this user or uid, and group or gid
-      -w, --workdir <DIR>                 Start in this directory; it is made if missing
-      -h, --hostname <NAME>               Host name inside the VM
-          --entrypoint <PROGRAM>          Replace the entrypoint of the image, and drop its command
-      -m, --memory <SIZE>                 Memory of the workload, like 512M or 2G [default: 512M]
-          --cpus <N>                      Number of CPUs, like 2 or 0.5 [default: 1]
-          --disk-size <SIZE>              Size of the writable disk [default: 10G]
-      -v, --volume <NAME:PATH[:ro]>       Mount a volume; it is made if there is none of this name
-          --mount <KEY=VALUE,...>         Mount a volume or a tmpfs, like type=volume,src=NAME,dst=PATH
-          --tmpfs <PATH[:OPTIONS]>        Mount a tmpfs, with options like size=64m,mode=1777,exec
-          --read-only                     Let the workload write to mounts only, /tmp and /run among
-                                          them
-          --shm-size <SIZE>               Size of /dev/shm [default: 64M]
-          --secret <NAME=SOURCE>          A file under /run/secrets, from file:PATH or env:VARIABLE;
-                                          kept nowhere
-          --sysctl <NAME=VALUE>           Set a kernel parameter of the VM
-          --add-host <NAME:ADDRESS>       Add a line to /etc/hosts
-          --dns <ADDRESS>                 Name server to ask, instead of the host's
-          --dns-search <DOMAIN>           Search domain for /etc/resolv.conf, or . for none
-          --dns-option <OPTION>           Option for /etc/resolv.conf
-          --network <MODE>                What the VM may reach: none, public or full [default: public]
-      -p, --publish <PORTS>               Publish a port as [IP:]HOST:GUEST[/udp]; without IP on
-                                          127.0.0.1
-          --egress <RULE>                 Allow or deny: allow|deny:CIDR|DOMAIN[:PORTS][/tcp|udp], in
-                                          order
-          --pull <WHEN>                   When to fetch the image: missing, always or never [default:
-                                          missing]
-          --platform <OS/ARCH>            Choose this platform of the image, like linux/amd64
-          --timeout <TIME>                End the workload after this long, like 30s, 5m or 1h; the exit
-                                          code is 124
-          --init[=<BOOL>]                 Run the workload under a small init; --init=false makes it PID
-                                          1 [default: true]
-          --cold-boot                     Boot a kernel instead of restoring a template
-          --keep-on-failure               Keep the VM for `exec` until it is stopped when its workload
-                                          cannot be started
-          --snapshot <SNAPSHOT>           Go on from this snapshot instead of starting an image; COMMAND
-                                          runs beside its workload
-          --restart <POLICY>              Start it again when it ends: no, on-failure[:MAX], always or
-                                          unless-stopped [default: no]
-          --stop-signal <SIGNAL>          Signal that asks the workload to end, instead of the image's
-          --stop-timeout <TIME>           How long a stop waits before it kills, in seconds or like 5m
-                                          [default: 10]
-      -l, --label <KEY[=VALUE]>           Put a label on the VM
-          --label-file <FILE>             Read labels from a file, one KEY=VALUE a line
-          --log-opt <KEY=VALUE>           How much of the log is kept: max-size=10m, max-file=3
-                                          [default: 16 MiB, 2]
+      -i, --interactive          Keep standard input open and pass it on
+      -t, --tty                  Give the workload a terminal
+          --detach-keys <KEYS>   Keys that leave the terminal without ending what runs there [default:
+                                 ctrl-p,ctrl-q]
+      -d, --detach               Run in the background and print the VM's name
+          --rm                   Remove the VM when it has ended
+          --name <NAME>          Name of the VM; one is made up otherwise
+          --timeout <TIME>       End the workload after this long, like 30s, 5m or 1h; the exit code is
+                                 124
+          --init[=<BOOL>]        Run the workload under a small init; --init=false makes it PID 1
+                                 [default: true]
+          --cold-boot            Boot a kernel instead of restoring a template
+          --keep-on-failure      Keep the VM for `exec` until it is stopped when its workload cannot be
+                                 started
+          --snapshot <SNAPSHOT>  Go on from this snapshot instead of starting an image; COMMAND runs
+                                 beside its workload
+          --help                 Print help
+          --debug                Tell what is done, on standard error, and where the logs of the VMM are
+
+    Image:
+          --pull <WHEN>         When to fetch the image: missing, always or never [default: missing]
+          --platform <OS/ARCH>  Choose this platform of the image, like linux/amd64
+
+    Workload:
+      -e, --env <KEY[=VALUE]>     Set a variable; without a value, pass on our own
+          --env-file <FILE>       Read variables from a file, one KEY=VALUE a line
+      -u, --user <USER[:GROUP]>   Run as this user or uid, and group or gid
+      -w, --workdir <DIR>         Start in this directory; it is made if missing
+      -h, --hostname <NAME>       Host name inside the VM
+          --entrypoint <PROGRAM>  Replace the entrypoint of the image, and drop its command
+          --group-add <GROUP>     Run with a further group, by name or id
+
+    Limits:
+      -m, --memory <SIZE>              Memory of the workload, like 512M or 2G [default: 512M]
+          --cpus <N>                   Number of CPUs, like 2 or 0.5 [default: 1]
+          --disk-size <SIZE>           Size of the writable disk [default: 10G]
+          --ulimit <NAME=SOFT[:HARD]>  Set a limit of setrlimit(2), like nofile=1024:2048; -1 is none
+          --pids-limit <N>             How many processes and threads there may be; -1 is any number
+          --sysctl <NAME=VALUE>        Set a kernel parameter of the VM
+
+    Files:
+      -v, --volume <NAME:PATH[:ro]>  Mount a volume; it is made if there is none of this name
+          --mount <KEY=VALUE,...>    Mount a volume or a tmpfs, like type=volume,src=NAME,dst=PATH
+          --tmpfs <PATH[:OPTIONS]>   Mount a tmpfs, with options like size=64m,mode=1777,exec
+          --read-only                Let the workload write to mounts only, /tmp and /run among them
+          --shm-size <SIZE>          Size of /dev/shm [default: 64M]
+          --secret <NAME=SOURCE>     A file under /run/secrets, from file:PATH or env:VARIABLE; kept
+                                     nowhere
+
+    Network:
+          --network <MODE>           What the VM may reach: none, public or full [default: public]
+      -p, --publish <PORTS>          Publish a port as [IP:]HOST:GUEST[/udp]; without IP on 127.0.0.1
+          --egress <RULE>            Allow or deny: allow|deny:CIDR|DOMAIN[:PORTS][/tcp|udp], in order
+          --add-host <NAME:ADDRESS>  Add a line to /etc/hosts
+          --dns <ADDRESS>            Name server to ask, instead of the host's
+          --dns-search <DOMAIN>      Search domain for /etc/resolv.conf, or . for none
+          --dns-option <OPTION>      Option for /etc/resolv.conf
+
+    Life:
+          --restart <POLICY>      Start it again when it ends: no, on-failure[:MAX], always or
+                                  unless-stopped [default: no]
+          --stop-signal <SIGNAL>  Signal that asks the workload to end, instead of the image's
+          --stop-timeout <TIME>   How long a stop waits before it kills, in seconds or like 5m [default:
+                                  10]
+      -l, --label <KEY[=VALUE]>   Put a label on the VM
+          --label-file <FILE>     Read labels from a file, one KEY=VALUE a line
+          --log-opt <KEY=VALUE>   How much of the log is kept: max-size=10m, max-file=3 [default: 16
+                                  MiB, 2]
+          --cidfile <FILE>        Write the VM's id to a file, which must not exist
+
+    Health:
           --health-cmd <COMMAND>          Ask with this line of shell whether the workload is well,
                                           instead of the image's way
           --health-interval <TIME>        Time between two such tests [default: 30s]
@@ -309,13 +325,6 @@ fn the_screen_of_run_is_frozen() {
           --health-retries <N>            Failed tests in a row until the workload counts as unhealthy
                                           [default: 3]
           --no-healthcheck                Do not run the image's health check
-          --cidfile <FILE>                Write the VM's id to a file, which must not exist
-          --ulimit <NAME=SOFT[:HARD]>     Set a limit of setrlimit(2), like nofile=1024:2048; -1 is none
-          --pids-limit <N>                How many processes and threads there may be; -1 is any number
-          --group-add <GROUP>             Run with a further group, by name or id
-          --help                          Print help
-          --debug                         Tell what is done, on standard error, and where the logs of
-                                          the VMM are
 
     IMAGE is a name as Docker resolves it (alpine, ghcr.io/org/app:1.2, name@sha256:...), oci:DIR[:TAG],
     oci-archive:FILE, docker-archive:FILE or rootfs:DIR.

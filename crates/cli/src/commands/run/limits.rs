@@ -1,5 +1,6 @@
 //! Flags about what a workload may have and do, resolved.
 
+use super::pair;
 use crate::args::{self, Refusal};
 use crate::commands::process::refuse;
 use supermachine::{Ulimit, VmConfig};
@@ -44,6 +45,10 @@ pub fn apply(mut config: VmConfig, limits: args::Limits) -> Result<VmConfig, Ref
                 "only what Docker would do without is known: a workload is confined by its VM";
             return Err(refuse("--security-opt", text, reason));
         }
+    }
+    for word in &limits.sysctl {
+        let (name, value) = pair("--sysctl", word, "NAME=VALUE", &['='])?;
+        config = config.sysctl(name, value);
     }
     Ok(limits.group_add.iter().fold(config, VmConfig::group))
 }

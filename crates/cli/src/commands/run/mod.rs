@@ -10,7 +10,7 @@ mod storage;
 pub use cidfile::CidFile;
 pub use plan::Plan;
 
-use super::process::{Streams, attend};
+use super::process::{Streams, attend, refuse};
 use super::tty::Tty;
 use super::{attach, image};
 use crate::args;
@@ -48,6 +48,18 @@ pub fn carry_out(mut args: args::Run) -> anyhow::Result<u8> {
         }
         (Mode::Detached, _) => background(&runtime, &image, &plan.config, (cidfile, &relay)),
     }
+}
+
+/// The two halves of a word.
+fn pair<'a>(
+    flag: &str,
+    word: &'a str,
+    form: &str,
+    separators: &[char],
+) -> Result<(&'a str, &'a str), args::Refusal> {
+    word.split_once(separators)
+        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+        .ok_or_else(|| refuse(flag, word, format!("write it as {form}")))
 }
 
 fn foreground(runtime: &Runtime, mut vm: Vm, relay: &Relay) -> anyhow::Result<u8> {

@@ -106,7 +106,7 @@ fn image(args: &args::Run) -> anyhow::Result<Wanted> {
         .image_and_command
         .first()
         .map_or(OsStr::new(""), OsString::as_os_str);
-    let policy = match args.pull {
+    let policy = match args.source.pull {
         args::PullPolicy::Missing => PullPolicy::Missing,
         args::PullPolicy::Always => PullPolicy::Always,
         args::PullPolicy::Never => PullPolicy::Never,
@@ -114,12 +114,12 @@ fn image(args: &args::Run) -> anyhow::Result<Wanted> {
     let text = word
         .to_str()
         .with_context(|| format!("the image reference {word:?} is not valid UTF-8"))?;
-    Wanted::resolve(text, args.platform.as_deref(), policy)
+    Wanted::resolve(text, args.source.platform.as_deref(), policy)
 }
 
 fn command_of(config: VmConfig, args: &args::Run, command: Vec<OsString>) -> VmConfig {
     let config = config.run_image();
-    let config = match &args.entrypoint {
+    let config = match &args.workload.entrypoint {
         Some(program) => config.entrypoint([program]),
         None => config,
     };
@@ -131,16 +131,16 @@ fn command_of(config: VmConfig, args: &args::Run, command: Vec<OsString>) -> VmC
 }
 
 fn size_of(mut config: VmConfig, args: &args::Run) -> anyhow::Result<VmConfig> {
-    if let Some(text) = &args.memory {
+    if let Some(text) = &args.machine.memory {
         let bytes = sizes::parse(text).map_err(|error| refuse("--memory", text, error))?;
         config = config
             .memory(Memory::from_bytes(bytes).map_err(|error| refuse("--memory", text, error))?);
     }
-    if let Some(text) = &args.disk_size {
+    if let Some(text) = &args.machine.disk_size {
         config = config
             .disk_size(sizes::parse(text).map_err(|error| refuse("--disk-size", text, error))?);
     }
-    if let Some(text) = &args.cpus {
+    if let Some(text) = &args.machine.cpus {
         let (count, limit) = limits::cpus(text)?;
         config = config.cpus(count);
         if let Some(thousandths) = limit {
@@ -175,8 +175,10 @@ fn streams_of(config: VmConfig, args: &args::Run, mode: Mode) -> VmConfig {
 }
 
 fn process_of(mut config: VmConfig, args: args::Run) -> anyhow::Result<VmConfig> {
-    config = network::apply(config, &args)?;
-    for change in environment::gather(&args.env_file, &args.env, &|name| std::env::var_os(name))? {
+    config = network::apply(config, &args.network)?;
+    for change in environment::gather(&args.workload.env_file, &args.workload.env, &|name| {
+        std::env::var_os(name)
+    })? {
         config = match change {
             Change::Set(name, value) => config.env(name, value),
             Change::Remove(name) => config.env_remove(name),
@@ -187,7 +189,7 @@ fn process_of(mut config: VmConfig, args: args::Run) -> anyhow::Result<VmConfig>
             args.name,
             VmConfig::name as fn(VmConfig, String) -> VmConfig,
         ),
-        (args.hostname, VmConfig::hostname),
+        (args.workload.hostname, VmConfig::hostname),
     ] {
         if let Some(value) = value {
             config = set(config, value);
@@ -195,10 +197,10 @@ fn process_of(mut config: VmConfig, args: args::Run) -> anyhow::Result<VmConfig>
     }
     // Docker takes an empty user and an empty directory for none.
     let given = |value: Option<OsString>| value.filter(|value| !value.as_bytes().is_empty());
-    if let Some(user) = given(args.user) {
+    if let Some(user) = given(args.workload.user) {
         config = config.user(user);
     }
-    if let Some(dir) = given(args.workdir) {
+    if let Some(dir) = given(args.workload.workdir) {
         config = config.workdir(dir);
     }
     if args.cold_boot {

@@ -17,7 +17,7 @@ pub fn carry_out(name: &str, args: args::Run) -> anyhow::Result<u8> {
     let runtime = super::super::runtime()?;
     let relay = Relay::start().context("cannot receive signals")?;
     let snapshot = runtime.snapshot(name)?;
-    let config = network::publish(config(&args)?, &args)?;
+    let config = network::publish(config(&args)?, &args.network)?;
     if args.detach {
         return background(&runtime, &snapshot, &config, &relay);
     }
@@ -43,9 +43,11 @@ fn beside(
     let tty = tty_of(&args)?;
     let process = Process {
         command: args.image_and_command,
-        variables: environment::gather(&args.env_file, &args.env, &|name| std::env::var_os(name))?,
-        user: args.user,
-        workdir: args.workdir,
+        variables: environment::gather(&args.workload.env_file, &args.workload.env, &|name| {
+            std::env::var_os(name)
+        })?,
+        user: args.workload.user,
+        workdir: args.workload.workdir,
         stdin: exec::stdin(args.interactive),
         tty,
     };
@@ -84,7 +86,7 @@ fn config(args: &args::Run) -> anyhow::Result<VmConfig> {
     if let Some(name) = &args.name {
         config = config.name(name);
     }
-    if let Some(hostname) = &args.hostname {
+    if let Some(hostname) = &args.workload.hostname {
         config = config.hostname(hostname);
     }
     super::life::apply(config, &args.life)
@@ -92,7 +94,7 @@ fn config(args: &args::Run) -> anyhow::Result<VmConfig> {
 
 /// Words about a process, where there is none to start.
 fn refuse_what_says_nothing(args: &args::Run) -> Result<(), Refusal> {
-    if args.network.is_some() || !args.egress.is_empty() {
+    if args.network.network.is_some() || !args.network.egress.is_empty() {
         return Err(refusal(
             "run: --network and --egress cannot be used with --snapshot: its network is as it was",
             "start the image with them, and snapshot that",
@@ -106,10 +108,10 @@ fn refuse_what_says_nothing(args: &args::Run) -> Result<(), Refusal> {
     }
     let about_a_process = args.interactive
         || args.tty
-        || args.user.is_some()
-        || args.workdir.is_some()
-        || !args.env.is_empty()
-        || !args.env_file.is_empty();
+        || args.workload.user.is_some()
+        || args.workload.workdir.is_some()
+        || !args.workload.env.is_empty()
+        || !args.workload.env_file.is_empty();
     if about_a_process && args.image_and_command.is_empty() {
         return Err(refusal(
             "run: -i, -t, -e, --env-file, -u and -w need a COMMAND with --snapshot: the workload runs already",

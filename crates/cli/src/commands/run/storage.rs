@@ -1,5 +1,6 @@
-//! Mounts, names and secrets of `run`, resolved.
+//! Mounts and secrets of `run`, resolved.
 
+use super::pair;
 use crate::args::{self, Refusal};
 use crate::commands::process::refuse;
 use crate::sizes;
@@ -31,18 +32,7 @@ pub fn apply(mut config: VmConfig, args: &args::Storage) -> anyhow::Result<VmCon
         let (name, source) = secret(word)?;
         config = config.secret(name, source);
     }
-    for word in &args.sysctl {
-        let (name, value) = pair("--sysctl", word, "NAME=VALUE", &['='])?;
-        config = config.sysctl(name, value);
-    }
-    for word in &args.add_host {
-        let (name, address) = pair("--add-host", word, "NAME:ADDRESS", &[':', '='])?;
-        let address = address.trim_start_matches('[').trim_end_matches(']');
-        config = config.add_host(name, address);
-    }
-    config = args.dns.iter().fold(config, VmConfig::dns);
-    config = args.dns_search.iter().fold(config, VmConfig::dns_search);
-    Ok(args.dns_option.iter().fold(config, VmConfig::dns_option))
+    Ok(config)
 }
 
 fn cut(word: &OsStr, at: u8) -> Option<(OsString, OsString)> {
@@ -52,17 +42,6 @@ fn cut(word: &OsStr, at: u8) -> Option<(OsString, OsString)> {
         OsString::from_vec(bytes[..at].to_vec()),
         OsString::from_vec(bytes[at + 1..].to_vec()),
     ))
-}
-
-fn pair<'a>(
-    flag: &str,
-    word: &'a str,
-    form: &str,
-    separators: &[char],
-) -> Result<(&'a str, &'a str), Refusal> {
-    word.split_once(separators)
-        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
-        .ok_or_else(|| refuse(flag, word, format!("write it as {form}")))
 }
 
 /// `-v`, as Docker reads it: a name, not a path, makes it a volume.
@@ -347,7 +326,5 @@ mod tests {
             );
         }
         assert!(of(|args| args.shm_size = Some("-1".into())).is_err());
-        assert!(of(|args| args.sysctl.push("a".into())).is_err());
-        assert!(of(|args| args.add_host.push("a".into())).is_err());
     }
 }

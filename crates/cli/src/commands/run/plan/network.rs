@@ -2,14 +2,23 @@
 
 use crate::args::{self, Refusal};
 use crate::commands::process::refuse;
+use crate::commands::run::pair;
 use supermachine::{NetworkMode, PortMapping, Rule, VmConfig};
 
 /// Puts them into the configuration.
-pub fn apply(mut config: VmConfig, args: &args::Run) -> anyhow::Result<VmConfig> {
+pub fn apply(mut config: VmConfig, args: &args::Network) -> anyhow::Result<VmConfig> {
     if let Some(text) = &args.network {
         config = config.network(mode(text)?);
     }
     config = publish(config, args)?;
+    for word in &args.add_host {
+        let (name, address) = pair("--add-host", word, "NAME:ADDRESS", &[':', '='])?;
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        config = config.add_host(name, address);
+    }
+    config = args.dns.iter().fold(config, VmConfig::dns);
+    config = args.dns_search.iter().fold(config, VmConfig::dns_search);
+    config = args.dns_option.iter().fold(config, VmConfig::dns_option);
     for text in &args.egress {
         let rule: Rule = text
             .parse()
@@ -20,7 +29,7 @@ pub fn apply(mut config: VmConfig, args: &args::Run) -> anyhow::Result<VmConfig>
 }
 
 /// Puts the published ports into the configuration.
-pub fn publish(mut config: VmConfig, args: &args::Run) -> anyhow::Result<VmConfig> {
+pub fn publish(mut config: VmConfig, args: &args::Network) -> anyhow::Result<VmConfig> {
     for text in &args.publish {
         let ports = PortMapping::parse(text).map_err(|error| refuse("--publish", text, error))?;
         config = config.publish(ports);
