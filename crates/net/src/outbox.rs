@@ -35,7 +35,8 @@ impl Outbox {
         }
     }
 
-    /// Adds a frame that nothing brings about again. There are no more of them than flows of the life before.
+    /// Adds a frame that nothing brings about again. There are no more of them than flows: of the life before, or that a
+    /// new policy ended.
     pub(crate) fn push_owed(&mut self, frame: Vec<u8>) {
         self.frames.push_back(frame);
     }

@@ -49,6 +49,15 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// How old a flow is that is decided upon.
+#[derive(Debug, Clone, Copy)]
+enum Age {
+    /// It begins now.
+    New(Instant),
+    /// Other rules held when it began.
+    UnderWay,
+}
+
 /// Waits for a stack's sockets and what else is to be waited for.
 #[derive(Debug, Clone)]
 pub struct Waiter(Arc<Poll>);
@@ -200,9 +209,22 @@ impl Stack {
         }
     }
 
-    /// Has other rules hold from now on; flows there are go on.
+    /// Has other rules hold from now on. Flows that they refuse end at once, and both sides hear of it: the guest by what
+    /// [`Stack::turn`] sends it next.
     pub fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;
+        // What these rules refuse was not told yet.
+        self.told.clear();
+        for (place, remote) in self.tcp.begun_by_guest() {
+            if self.decide(Protocol::Tcp, remote, Age::UnderWay).is_none() {
+                self.tcp.forbid(place, &mut self.outbox);
+            }
+        }
+        for key in self.datagrams.begun_by_guest() {
+            if self.decide(key.0, key.2, Age::UnderWay).is_none() {
+                self.datagrams.forbid(&key, &mut self.outbox);
+            }
+        }
     }
 
     /// Refusals that were not seen before, and the number of all.
@@ -291,7 +313,7 @@ impl Stack {
         }
         let begins = segment.syn && segment.ack.is_none() && !segment.rst;
         let Some(to) = self
-            .destination(Protocol::Tcp, ends.1, now)
+            .decide(Protocol::Tcp, ends.1, Age::New(now))
             .filter(|_| begins)
         else {
             return Tcp::deny(ends, segment, &mut self.outbox);
@@ -301,14 +323,10 @@ impl Stack {
     }
 
     /// Where a flow really goes. `None`: nowhere.
-    fn destination(
-        &mut self,
-        protocol: Protocol,
-        to: SocketAddr,
-        now: Instant,
-    ) -> Option<SocketAddr> {
+    fn decide(&mut self, protocol: Protocol, to: SocketAddr, age: Age) -> Option<SocketAddr> {
         if dns::is_resolver(to) {
-            return self.resolver.server();
+            let server = self.resolver.server();
+            return server.filter(|_| self.policy.answers_names());
         }
         let real = match to.ip() {
             IpAddr::V4(_) if is_gateway(to.ip()) => {
@@ -321,9 +339,10 @@ impl Stack {
         };
         let inside = v4_inside(real.ip()).map(IpAddr::V4);
         let own = self.own.contain(real.ip()) || inside.is_some_and(|v4| self.own.contain(v4));
-        let names = match self.policy.needs_names() {
-            true => self.names.of(real.ip(), now),
-            false => Vec::new(),
+        let names = match age {
+            _ if !self.policy.needs_names() => Vec::new(),
+            Age::New(now) => self.names.of(real.ip(), now),
+            Age::UnderWay => self.names.once_of(real.ip()),
         };
         match self
             .policy
@@ -350,8 +369,12 @@ impl Stack {
 
     fn datagram(&mut self, (from, to): (SocketAddr, SocketAddr), payload: &[u8], now: Instant) {
         if dns::is_resolver(to) {
+            let answers = self.policy.answers_names();
             let (resolver, mut desk) = self.desk(now);
-            return resolver.ask((from, to), payload, &mut desk);
+            return match answers {
+                true => resolver.ask((from, to), payload, &mut desk),
+                false => dns::refuse((from, to), payload, desk.outbox),
+            };
         }
         self.pass_on((Protocol::Udp, from, to), payload, now);
     }
@@ -377,7 +400,7 @@ impl Stack {
     fn pass_on(&mut self, key: Key, payload: &[u8], now: Instant) {
         if !self.datagrams.knows(&key) {
             // Nobody answers to many, and asking many is not for a guest.
-            let Some(to) = self.destination(key.0, key.2, now) else {
+            let Some(to) = self.decide(key.0, key.2, Age::New(now)) else {
                 return udp::refuse(key, payload, Unreachable::Prohibited, &mut self.outbox);
             };
             if let Err(error) = self.datagrams.open(key, to, &self.poll, now) {

@@ -135,6 +135,22 @@ impl Datagrams {
         }
     }
 
+    /// The flows that the guest began.
+    pub(crate) fn begun_by_guest(&self) -> Vec<Key> {
+        let own = |flow: &&Flow| matches!(flow.way, Way::Own(_));
+        let flows = self.flows.iter().map(|(_, flow)| flow);
+        flows.filter(own).map(|flow| flow.key).collect()
+    }
+
+    /// Ends a flow that may not be any more, and says so to who waits for answers.
+    pub(crate) fn forbid(&mut self, key: &Key, outbox: &mut Outbox) {
+        if let Some(&place) = self.by_key.get(key) {
+            self.remove(place);
+            let frame = refusal(outbox.mac(), *key, &[], Unreachable::Prohibited);
+            outbox.push_owed(frame);
+        }
+    }
+
     /// Sends a datagram of the guest's on a flow there is. What the socket has no room for is lost, as on any network.
     pub(crate) fn send(&mut self, key: &Key, payload: &[u8], outbox: &mut Outbox, now: Instant) {
         let Some(flow) = self

@@ -14,6 +14,8 @@
 //!  |           <------- Paused, Resumed |
 //!  | Save + files     ------->          |   of a VM that is paused
 //!  |           <------- Saved, SaveFailed |
+//!  | SetPolicy        ------->          |   what may be reached from now on
+//!  |           <------- PolicySet       |
 //!  | Fork + socket    ------->          |   a copy of a paused VM, which speaks on `socket`
 //!  |         <------- Forked, ForkFailed |
 //!  | (close)          ------->          |   the VM is killed
@@ -28,7 +30,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Version of this conversation. Both ends come from one build; the check catches mixed installations.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The largest packet either side sends.
 pub const MAX_PACKET: usize = 64 << 10;
@@ -72,6 +74,9 @@ pub enum Command {
     /// Gives the network card a network; before `Boot` or `Restore`. Without it nobody is at the other end of the link.
     /// Descriptors: a bound socket for each of [`Network::ports`], in order; those of TCP listen.
     SetNetwork(Network),
+    /// Has other rules hold on the network that the card has; answers `PolicySet`. Connections that they refuse are
+    /// reset.
+    SetPolicy(Policy),
 }
 
 /// What to continue.
@@ -140,14 +145,21 @@ pub struct Network {
     pub v4: [u8; 4],
     /// The guest's IPv6 address, if it has IPv6.
     pub v6: Option<[u8; 16]>,
-    /// What may be reached where no rule says otherwise.
-    pub reach: Reach,
-    /// `allow:` and `deny:` with what they are about, the first that matches decides.
-    pub rules: Vec<String>,
+    /// What may be reached.
+    pub policy: Policy,
     /// The host's name servers, as address and port.
     pub name_servers: Vec<String>,
     /// Ports of the host that lead to the guest's.
     pub ports: Vec<Port>,
+}
+
+/// What a VM may reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Where no rule says otherwise.
+    pub reach: Reach,
+    /// `allow:` and `deny:` with what they are about, the first that matches decides.
+    pub rules: Vec<String>,
 }
 
 /// What a VM may reach where no rule says otherwise.
@@ -157,6 +169,8 @@ pub enum Reach {
     Public,
     /// Whatever the host reaches, itself included.
     Full,
+    /// Nothing, whatever the rules say, and no name is answered.
+    Nothing,
 }
 
 /// A published port.
@@ -228,6 +242,8 @@ pub enum Event {
     Paused,
     /// Answers `Resume`.
     Resumed,
+    /// Answers `SetPolicy`: the rules hold.
+    PolicySet,
     /// Answers `Save`.
     Saved {
         /// Pages of 4 KiB in the memory file.

@@ -58,6 +58,8 @@ pub enum EventKind {
         /// The new one.
         name: String,
     },
+    /// Other rules say what it may reach.
+    NetworkUpdated,
     /// It was written down.
     SnapshotMade {
         /// The snapshot.

@@ -1,13 +1,15 @@
 //! A later command (`exec`, `stop`, `wait`, ...) and the supervisor of a running VM, over the
 //! sequenced-packet socket that the VM's record names. One packet is one message.
 
+use crate::control::Reach;
 use crate::happening::Happening;
 use crate::session::Exit;
 use alloc::string::String;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Version of this conversation.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The largest packet either side sends.
 pub const MAX_PACKET: usize = 64 << 10;
@@ -50,6 +52,8 @@ pub enum RequestBody {
         /// One that is not taken.
         name: String,
     },
+    /// Change what the VM may reach. Answered when that holds.
+    UpdateNetwork(NetworkUpdate),
     /// Write the VM down as a snapshot of this name; it goes on.
     Snapshot {
         /// One that is not taken.
@@ -67,6 +71,15 @@ pub enum RequestBody {
     /// What happens to the VM. Answered by one [`Reply::Happened`] for each, from its start on as far as is remembered,
     /// then `Done` when it is gone for good. Who does not read is dropped.
     Events,
+}
+
+/// Changes of what a VM may reach; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkUpdate {
+    /// What may be reached where no rule says otherwise.
+    pub reach: Option<Reach>,
+    /// All rules from now on.
+    pub rules: Option<Vec<String>>,
 }
 
 /// Supervisor to client.

@@ -169,10 +169,11 @@ pub fn start_again_attached(
 
 /// As [`Vm::fork`], with each copy under a supervisor of its own. Without all there is none.
 pub fn fork(vm: &Vm, count: u32, launcher: &Launcher) -> Result<Vec<Vm>, Error> {
-    let config = forks::of_copies(&vm.record().config);
+    let record = vm.record_now()?;
+    let config = forks::of_copies(&record.config);
     let start = |fork: Fork| {
         let what = What::Fork {
-            of: Box::new(vm.record().clone()),
+            of: Box::new(record.clone()),
             pid: fork.pid,
             base: fork.base.map(|digest| digest.to_string()),
         };

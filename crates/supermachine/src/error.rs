@@ -3,7 +3,7 @@
 pub use crate::assets::AssetError;
 pub use crate::files::FilesError;
 pub use crate::home::HomeError;
-pub use crate::network::PortError;
+pub use crate::network::{NetworkUpdateError, PortError};
 pub use crate::packet::PacketError;
 pub use crate::pool::PoolError;
 pub use crate::ready::ReadyError;
@@ -31,6 +31,9 @@ pub enum Error {
     /// A port of the host cannot be published.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// What a VM may reach cannot be changed so.
+    #[error(transparent)]
+    NetworkUpdate(#[from] NetworkUpdateError),
     /// The state directory cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),

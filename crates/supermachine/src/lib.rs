@@ -100,7 +100,9 @@ pub use files::{
 pub use handle::Image;
 pub use health::{Health, Probe};
 pub use lives::Lives;
-pub use network::{NetworkMode, PortError, PortMapping, Rule, RuleError};
+pub use network::{
+    NetworkMode, NetworkUpdate, NetworkUpdateError, PortError, PortMapping, Rule, RuleError,
+};
 pub use pool::{Pool, PoolBuilder, PoolStats, PooledVm};
 pub use proto::control::{KernelFlavor, Step};
 pub use proto::files::FileKind;

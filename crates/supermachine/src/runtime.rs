@@ -10,6 +10,7 @@ use crate::home::Home;
 use crate::liveness::Liveness;
 use crate::log::LogReader;
 use crate::names;
+use crate::network::NetworkUpdate;
 use crate::record::{Registry, State, VmDetails, VmStatus, VmSummary};
 use crate::setup::{self, SetupReport};
 use crate::snapshots::{self, Snapshot, SnapshotInfo};
@@ -192,6 +193,17 @@ impl Runtime {
             return Ok(client.ask(request, Deadline::after(ANSWER)).map(drop)?);
         }
         Ok(self.registry().reopen(&record.id)?.rename(to)?)
+    }
+
+    /// Changes what a VM may reach, whether it runs or not: see [`Vm::update_network`].
+    pub fn update_vm_network(&self, name: &str, update: &NetworkUpdate) -> Result<(), Error> {
+        let (record, dir) = self.registry().find(name)?;
+        if Liveness::of(&dir).is_live() {
+            return Vm::remote(self.clone(), record).update_network(update);
+        }
+        let mut entry = self.registry().reopen(&record.id)?;
+        entry.record.config = update.applied(&entry.record.config)?;
+        Ok(entry.save()?)
     }
 
     /// The images of VMs that have ended or were never started. While these live, the store keeps them.

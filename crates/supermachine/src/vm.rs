@@ -9,6 +9,7 @@ use crate::exec::{ExecBuilder, Output};
 use crate::files::Files;
 use crate::forks;
 use crate::log::LogReader;
+use crate::network::NetworkUpdate;
 use crate::reach::Reach;
 use crate::ready::{self, Ready};
 use crate::record::{Record, Registry, VmSummary};
@@ -317,6 +318,16 @@ impl Vm {
         Ok(())
     }
 
+    /// Changes what the VM may reach. When this returns the new rules hold, connections that they refuse are reset, and
+    /// every later copy and life of the VM has them.
+    pub fn update_network(&self, update: &NetworkUpdate) -> Result<(), Error> {
+        self.supervisor().ask(
+            RequestBody::UpdateNetwork(update.to_request()),
+            Deadline::after(ANSWER),
+        )?;
+        Ok(())
+    }
+
     /// What the VM left for another life, when it is gone.
     pub(crate) fn inherit(&self) -> Option<Box<Estate>> {
         self.own.as_ref()?.shared.inherit()
@@ -407,7 +418,22 @@ impl Vm {
     /// Makes copies of the VM, which go on where it is, each under a name and identity of its own and supervised by
     /// this process. They share its memory until they write. All are made in one pause.
     pub fn fork(&self, count: u32) -> Result<Vec<Self>, Error> {
-        forks::fork(&self.runtime, &self.record, &self.supervisor(), count)
+        forks::fork(
+            &self.runtime,
+            &self.record_now()?,
+            &self.supervisor(),
+            count,
+        )
+    }
+
+    /// The record as it is by now: what the VM may reach can have changed since this handle was made.
+    pub(crate) fn record_now(&self) -> Result<Record, Error> {
+        let registry = Registry::new(self.runtime.state());
+        match registry.find(self.name()) {
+            Ok((record, _)) if record.id == self.record.id => Ok(record),
+            // It was renamed.
+            _ => Ok(registry.find(self.id())?.0),
+        }
     }
 
     pub(crate) const fn record(&self) -> &Record {

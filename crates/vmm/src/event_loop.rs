@@ -237,6 +237,10 @@ impl Session<'_> {
                     .map_err(failed())?;
                 self.control.send(&Event::Resumed);
             }
+            Command::SetPolicy(policy) => {
+                self.machine.set_network_policy(&policy)?;
+                self.control.send(&Event::PolicySet);
+            }
             Command::Pause => self.control.send(&Event::Paused),
             Command::Resume => self.control.send(&Event::Resumed),
             Command::Save(contents) => {

@@ -48,14 +48,9 @@ impl NetworkSet {
 }
 
 fn configure(network: &proto::control::Network) -> Result<Config, VmmError> {
-    let refuse = |what: String| VmmError::new(Step::Protocol, what);
-    let rules = network.rules.iter().map(|text| {
-        text.parse::<Rule>()
-            .map_err(|error| refuse(format!("rule {text}: {error}")))
-    });
     let servers = network.name_servers.iter().map(|text| {
-        text.parse()
-            .map_err(|_| refuse(format!("{text} is no name server")))
+        let wrong = |_| VmmError::new(Step::Protocol, format!("{text} is no name server"));
+        text.parse().map_err(wrong)
     });
     Ok(Config {
         addresses: Addresses {
@@ -63,17 +58,26 @@ fn configure(network: &proto::control::Network) -> Result<Config, VmmError> {
             v4: network.v4.into(),
             v6: network.v6.map(Into::into),
         },
-        policy: Policy {
-            mode: match network.reach {
-                Reach::Public => Mode::Public,
-                Reach::Full => Mode::Full,
-            },
-            rules: rules.collect::<Result<_, _>>()?,
-        },
+        policy: policy(&network.policy)?,
         upstream: Upstream {
             servers: servers.collect::<Result<_, _>>()?,
             v6: network.v6.is_some(),
         },
+    })
+}
+
+fn policy(policy: &proto::control::Policy) -> Result<Policy, VmmError> {
+    let rules = policy.rules.iter().map(|text| {
+        let wrong = |error| VmmError::new(Step::Protocol, format!("rule {text}: {error}"));
+        text.parse::<Rule>().map_err(wrong)
+    });
+    Ok(Policy {
+        mode: match policy.reach {
+            Reach::Public => Mode::Public,
+            Reach::Full => Mode::Full,
+            Reach::Nothing => Mode::Nothing,
+        },
+        rules: rules.collect::<Result<_, _>>()?,
     })
 }
 
@@ -127,6 +131,16 @@ impl Network {
         if let Some(stack) = &self.stack {
             lock(stack).lose(&lost);
         }
+        Ok(())
+    }
+
+    /// Has other rules hold from now on; the thread tells the guest what they end.
+    pub fn set_policy(&self, described: &proto::control::Policy) -> Result<(), VmmError> {
+        let policy = policy(described)?;
+        let without = || VmmError::new(Step::Protocol, "a VM without a network has no rules");
+        let stack = self.stack.as_ref().ok_or_else(without)?;
+        lock(stack).set_policy(policy);
+        self.card.notified.pretend();
         Ok(())
     }
 

@@ -13,7 +13,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Look at VMs and work in them",
         &[
             "ps", "exec", "attach", "logs", "cp", "port", "top", "stats", "inspect", "wait",
-            "pause", "unpause", "rename",
+            "pause", "unpause", "rename", "update",
         ],
     ),
     ("Go on from a running VM", &["fork", "snapshot", "warm"]),

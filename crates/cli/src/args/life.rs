@@ -141,6 +141,27 @@ pub struct Rename {
     pub to: String,
 }
 
+/// `update`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What is not mentioned stays. Connections of a running VM that the new rules refuse are reset \
+                  at once; its copies and its later lives have the new rules. A VM that was started with \
+                  --network none gets a network with its next start."
+)]
+pub struct Update {
+    /// What the VM may reach from now on: none, public or full
+    #[arg(long, value_name = "MODE", alias = "net")]
+    pub network: Option<String>,
+
+    /// All rules from now on, as for `run`; `none` for no rules
+    #[arg(long, value_name = "RULE")]
+    pub egress: Vec<String>,
+
+    /// The VMs
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
 /// `inspect`
 #[derive(Debug, Args)]
 pub struct Inspect {

@@ -18,7 +18,7 @@ mod workload;
 pub use cp::Cp;
 pub use image::{Df, Images, Prune, Pull, Rmi};
 pub use life::{
-    CompletedShell, Completion, Create, Inspect, Life, Names, Rename, Start, Stats, Top,
+    CompletedShell, Completion, Create, Inspect, Life, Names, Rename, Start, Stats, Top, Update,
 };
 pub use limits::Limits;
 pub use network::Network;
@@ -94,6 +94,8 @@ pub enum Command {
     Unpause(Names),
     /// Give a VM another name
     Rename(Rename),
+    /// Change what VMs may reach, while they run too
+    Update(Update),
     /// Send a signal to workloads, KILL unless told otherwise
     Kill(Kill),
     /// Wait until workloads have ended and print their exit codes

@@ -209,6 +209,7 @@ fn the_first_screen_is_frozen() {
       pause       Stop the virtual CPUs of VMs
       unpause     Let paused VMs go on
       rename      Give a VM another name
+      update      Change what VMs may reach, while they run too
       kill        Send a signal to workloads, KILL unless told otherwise
       wait        Wait until workloads have ended and print their exit codes
       rm          Remove VMs that have ended, with their logs and disks

@@ -3,7 +3,7 @@
 
 /// Commands to come.
 const COMMANDS: &[&str] = &[
-    "build", "export", "import", "load", "login", "logout", "push", "save", "tag", "update",
+    "build", "export", "import", "load", "login", "logout", "push", "save", "tag",
 ];
 
 /// Commands to come, by what they are called when they are asked for.
@@ -120,6 +120,24 @@ pub fn is_flag(command: &str, flag: &str) -> bool {
         "logs" => &["--details"],
         "ps" => &["-s", "--size"],
         "stats" => &["-a", "--all", "--no-trunc"],
+        "update" => &[
+            "--blkio-weight",
+            "--cpu-period",
+            "--cpu-quota",
+            "--cpu-rt-period",
+            "--cpu-rt-runtime",
+            "-c",
+            "--cpu-shares",
+            "--cpus",
+            "--cpuset-cpus",
+            "--cpuset-mems",
+            "-m",
+            "--memory",
+            "--memory-reservation",
+            "--memory-swap",
+            "--pids-limit",
+            "--restart",
+        ],
         "start" => &["-i", "--interactive", "--checkpoint", "--checkpoint-dir"],
         "inspect" => &["-s", "--size", "--type"],
         "images" => &["--filter", "--format"],

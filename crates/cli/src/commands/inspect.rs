@@ -10,7 +10,8 @@ use crate::output::{json, stdout};
 use serde_json::{Value, json};
 use std::time::SystemTime;
 use supermachine::{
-    Health, HealthStatus, Probe, RestartPolicy, Retention, Runtime, VmDetails, VmStatus, rfc3339,
+    Health, HealthStatus, NetworkMode, Probe, RestartPolicy, Retention, Runtime, VmDetails,
+    VmStatus, rfc3339,
 };
 
 /// What Docker shows for a moment that has not come.
@@ -141,11 +142,21 @@ fn host_config(vm: &VmDetails) -> Value {
     json!({
         "AutoRemove": vm.retention == Retention::Remove,
         "Init": vm.init,
+        "NetworkMode": network_word(vm.network),
+        "Egress": vm.egress.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "Memory": vm.summary.memory,
         "NanoCpus": u64::from(vm.summary.cpus) * 1_000_000_000,
         "CpuCount": vm.summary.cpus,
         "RestartPolicy": { "Name": policy, "MaximumRetryCount": most },
     })
+}
+
+const fn network_word(mode: NetworkMode) -> &'static str {
+    match mode {
+        NetworkMode::None => "none",
+        NetworkMode::Public => "public",
+        NetworkMode::Full => "full",
+    }
 }
 
 fn config(vm: &VmDetails) -> Value {

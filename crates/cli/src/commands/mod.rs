@@ -32,6 +32,7 @@ mod supervise;
 mod top;
 mod transfer;
 mod tty;
+mod update;
 mod version;
 mod volume;
 mod wait;
@@ -57,6 +58,7 @@ pub fn carry_out(command: Command) -> anyhow::Result<u8> {
         Command::Pause(args) => life::pause(&args),
         Command::Unpause(args) => life::unpause(&args),
         Command::Rename(args) => life::rename(&args),
+        Command::Update(args) => update::carry_out(&args),
         Command::Inspect(args) => inspect::carry_out(&args),
         Command::Stats(args) => stats::carry_out(&args),
         Command::Top(args) => top::carry_out(&args),

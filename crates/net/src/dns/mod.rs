@@ -216,6 +216,13 @@ fn learn(question: &Question, answer: &[u8], desk: &mut Desk<'_>) {
     }
 }
 
+/// Answers a question that nobody may ask.
+pub(crate) fn refuse(ends: (SocketAddr, SocketAddr), asked: &[u8], outbox: &mut Outbox) {
+    if message::question(asked).is_some() && !message::is_answer(asked) {
+        respond(ends, asked, REFUSED, outbox);
+    }
+}
+
 fn respond(ends: (SocketAddr, SocketAddr), asked: &[u8], code: u8, outbox: &mut Outbox) {
     if let Some(answer) = message::empty_answer(asked, code) {
         outbox.push_udp(ends.1, ends.0, &answer);

@@ -44,6 +44,8 @@ pub enum Mode {
     Public,
     /// Everything the host reaches, and the host itself.
     Full,
+    /// Nothing, whatever the rules say, and no name is answered.
+    Nothing,
 }
 
 /// A mode and the rules in front of it.
@@ -81,6 +83,9 @@ impl Policy {
         destination: SocketAddr,
         facts: Facts<'_>,
     ) -> Decision {
+        if self.mode == Mode::Nothing {
+            return Decision::Refused("no network".to_owned());
+        }
         let class = Class::of(destination.ip(), facts.own);
         for rule in &self.rules {
             if !rule.matches(protocol, destination, facts.names) {
@@ -99,8 +104,15 @@ impl Policy {
     fn by_mode(&self, class: Class) -> Decision {
         match (self.mode, class) {
             (Mode::Full, _) | (_, Class::Public) => Decision::Allowed,
-            (Mode::Public, class) => Decision::Refused(format!("{} address", class.name())),
+            (Mode::Public | Mode::Nothing, class) => {
+                Decision::Refused(format!("{} address", class.name()))
+            }
         }
+    }
+
+    /// Whether the gateway answers questions for names.
+    pub(crate) fn answers_names(&self) -> bool {
+        self.mode != Mode::Nothing
     }
 
     /// Whether names matter to any rule.

@@ -41,6 +41,12 @@ impl Names {
             .map(|(name, _)| name.as_str())
             .collect()
     }
+
+    /// The names that are good for `address` or were: a flow goes on when the answer it began with is old.
+    pub(crate) fn once_of(&self, address: IpAddr) -> Vec<&str> {
+        let names = self.0.get(&address).into_iter().flatten();
+        names.map(|(name, _)| name.as_str()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +64,7 @@ mod tests {
         let later = now + Duration::from_secs(30);
         assert_eq!(names.of(address, later), ["a.example"]);
         assert!(names.of(address, now + Duration::from_secs(61)).is_empty());
+        assert_eq!(names.once_of(address), ["a.example", "b.example"]);
         for number in 0..10_000_u32 {
             let other = IpAddr::from(number.to_be_bytes());
             names.learn("x.example", other, Duration::from_secs(60), now);

@@ -51,6 +51,8 @@ pub(super) enum Fate {
     Unreachable(Unreachable),
     /// The guest reset it: reset the host's side.
     ResetByGuest,
+    /// It may not be any more: reset both, whatever else there is to say.
+    Forbidden,
 }
 
 /// How sending went.
@@ -152,6 +154,11 @@ impl Flow {
             retries: 0,
             touched: now,
         }
+    }
+
+    /// Whether the guest began it.
+    pub(super) fn is_outbound(&self) -> bool {
+        self.origin == Origin::Guest
     }
 
     /// A time to look at it that nobody knows of yet.

@@ -193,6 +193,10 @@ impl Tcp {
                 let syn = flow.receiver.nxt().wrapping_sub(1);
                 outbox.push(bad_news(outbox.mac(), (flow.guest, flow.remote), syn, why));
             }
+            Fate::Forbidden => {
+                outbox.push_owed(flow.reset_frame(outbox.mac()));
+                flow.abort();
+            }
             Fate::ResetByGuest => flow.abort(),
         }
     }
@@ -280,6 +284,17 @@ impl Tcp {
         for place in over {
             self.end(place, Fate::Broken, outbox);
         }
+    }
+
+    /// The connections that the guest began, and where they go as it sees it.
+    pub(crate) fn begun_by_guest(&self) -> Vec<(u32, SocketAddr)> {
+        let begun = self.flows.iter().filter(|(_, flow)| flow.is_outbound());
+        begun.map(|(place, flow)| (place, flow.remote)).collect()
+    }
+
+    /// Ends a connection that may not be any more.
+    pub(crate) fn forbid(&mut self, place: u32, outbox: &mut Outbox) {
+        self.end(place, Fate::Forbidden, outbox);
     }
 
     /// What a copy of the guest would believe to be connected, or about to be: a SYN is refused by the same numbers.

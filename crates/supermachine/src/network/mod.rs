@@ -2,10 +2,13 @@
 
 mod host;
 mod ports;
+mod update;
 mod wiring;
 
 pub use net::policy::{Rule, RuleError};
 pub use ports::{PortError, PortMapping};
+pub(crate) use update::policy;
+pub use update::{NetworkUpdate, NetworkUpdateError};
 pub(crate) use wiring::Wiring;
 
 use serde::{Deserialize, Serialize};

@@ -1,12 +1,12 @@
 //! The two ends of a VM's network: what the VMM is told, and what the guest is.
 
 use super::host::{Names, has_ipv6};
-use super::{NetworkMode, PortError, PortMapping};
+use super::{NetworkMode, PortError, PortMapping, policy};
 use crate::config::VmConfig;
 use crate::home::random;
 use crate::storage::{self, Dns};
 use net::{GATEWAY_V4, GATEWAY_V6, PREFIX_V4, PREFIX_V6};
-use proto::control::{self, Port, Reach};
+use proto::control::{self, Port};
 use proto::session;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -29,12 +29,11 @@ pub(crate) struct Wiring {
 impl Wiring {
     /// Takes what the configuration asks for; `None` for no network.
     pub(crate) fn new(config: &VmConfig) -> Result<Option<Self>, PortError> {
-        let reach = match config.network {
+        match config.network {
             NetworkMode::None if config.ports.is_empty() => return Ok(None),
             NetworkMode::None => return Err(PortError::NoNetwork),
-            NetworkMode::Public => Reach::Public,
-            NetworkMode::Full => Reach::Full,
-        };
+            NetworkMode::Public | NetworkMode::Full => {}
+        }
         let (mut ports, mut sockets) = (Vec::new(), Vec::new());
         for mapping in &config.ports {
             let (bound, socket) = mapping.bind()?;
@@ -58,8 +57,7 @@ impl Wiring {
                 mac,
                 v4: v4.octets(),
                 v6: v6.map(|address| address.octets()),
-                reach,
-                rules: config.egress.iter().map(ToString::to_string).collect(),
+                policy: policy(config),
                 name_servers: servers.iter().map(ToString::to_string).collect(),
                 ports: ports
                     .iter()

@@ -6,6 +6,7 @@ use super::summary::VmSummary;
 use crate::bytes::ByteString;
 use crate::config::{RestartPolicy, Retention};
 use crate::health::Health;
+use crate::network::{NetworkMode, Rule};
 use crate::signals::Signal;
 use crate::time::from_unix_nanos;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,10 @@ pub struct VmDetails {
     pub retention: Retention,
     /// Whether our init is PID 1 of the workload.
     pub init: bool,
+    /// What it may reach where no rule says otherwise.
+    pub network: NetworkMode,
+    /// The rules, the first that matches a destination decides.
+    pub egress: Vec<Rule>,
     /// Size of the writable disk in bytes.
     pub disk_size: u64,
     /// The last tests of whether the workload is well.
@@ -76,6 +81,8 @@ impl VmDetails {
             restart: record.config.restart,
             retention: record.config.retention,
             init: record.config.init,
+            network: record.config.network,
+            egress: record.config.egress.clone(),
             disk_size: record.config.disk_size,
             health: record.health.clone(),
             directory: dir.to_owned(),

@@ -25,6 +25,8 @@ pub(super) enum Waiting {
     Paused,
     /// The vCPUs to go on.
     Resumed,
+    /// What the VM may reach to be what it asked for.
+    Policy,
     /// Whatever happens, until the VM is gone for good.
     Events,
 }
@@ -157,6 +159,14 @@ impl Clients {
             .extract_if(.., |connection| connection.waiting == Some(waiting))
         {
             connection.reply(reply);
+        }
+    }
+
+    /// Answers the one who has waited longest for this.
+    pub(super) fn answer_first(&mut self, waiting: Waiting, reply: &Reply) {
+        let waits = |connection: &Connection| connection.waiting == Some(waiting);
+        if let Some(at) = self.connections.iter().position(waits) {
+            self.connections.remove(at).reply(reply);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What one life of a VM leaves to the next: its record, its lock and the clients that look for it.
 
 use super::clients::{Clients, Waiting};
+use super::network::updated;
 use super::shared::Outcome;
 use crate::deadline::Deadline;
 use crate::error::RecordError;
@@ -68,6 +69,9 @@ impl Estate {
                 }
                 RequestBody::Wait => connection.reply(&super::clients::exit_reply(&self.outcome)),
                 RequestBody::Events => self.clients.subscribe(connection),
+                RequestBody::UpdateNetwork(update) => {
+                    connection.reply(&updated(&mut self.entry, &update));
+                }
                 RequestBody::Rename { name } => connection.reply(&renamed(&mut self.entry, &name)),
                 _ => connection.reply(&Reply::Failed(
                     "the VM has ended and waits to be started again".into(),

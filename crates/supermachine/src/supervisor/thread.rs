@@ -54,6 +54,8 @@ pub(super) struct Supervisor {
     pub(super) warnings: Warnings,
     pub(super) provenance: Provenance,
     pub(super) tenure: Tenure,
+    /// Whether there was one when this life began.
+    pub(super) has_network: bool,
     /// Whether somebody wants the end by a signal of theirs.
     signaled_to_end: bool,
     motion: Motion,
@@ -133,6 +135,7 @@ impl Supervisor {
                 image: launch.image,
             },
             tenure: launch.tenure,
+            has_network: launch.plan.network.is_some(),
             signaled_to_end: false,
             motion: Motion::Running,
             entry,
@@ -325,6 +328,10 @@ impl Supervisor {
                         total,
                     });
                 }
+                Event::PolicySet => {
+                    self.tell(EventKind::NetworkUpdated);
+                    self.clients.answer_first(Waiting::Policy, &Reply::Done);
+                }
                 // Nobody else may stop and resume the VM meanwhile.
                 event if self.is_being_copied() => {
                     if let Some(copying) = &self.copying {
@@ -480,6 +487,9 @@ impl Supervisor {
                 let (console, log) = (self.entry.dir.join(CONSOLE), self.entry.dir.join(VMM_LOG));
                 self.vmm.set_logs(console, log);
                 return false;
+            }
+            RequestBody::UpdateNetwork(update) => {
+                return self.update_network(connection, &update);
             }
             RequestBody::Connect => {
                 match self.connect() {

@@ -272,3 +272,98 @@ fn copies_have_a_network_of_their_own_and_hear_that_their_connections_are_not_th
     home.run(["rm", "old", &forked, "later"]).ok();
     home.assert_nothing_left();
 }
+
+/// Holds a connection and tells when it has one, and what became of it; then waits.
+const ONE_HELD: &str = r#"
+import os, signal, socket
+sock = socket.create_connection(('93.184.216.34', 7)); sock.sendall(b'a'); assert sock.recv(1) == b'a'
+os.mkfifo('/tmp/fate'); os.mkfifo('/tmp/held'); open('/tmp/held', 'w').write('held')
+try: fate = 'kept' if sock.recv(1) else 'ended'
+except ConnectionResetError: fate = 'reset'
+open('/tmp/fate', 'w').write(fate)
+signal.pause()
+"#;
+
+#[test]
+fn what_a_running_vm_may_reach_changes_and_connections_that_it_may_not_have_are_reset() {
+    let internet = Internet::new();
+    let home = Home::new().within(internet.near());
+    let image = home.image("python3");
+    home.run([
+        "run", "-d", "--name", "vm", &image, "python3", "-c", ONE_HELD,
+    ])
+    .ok();
+    let held = "until [ -p /tmp/held ]; do :; done; cat /tmp/held";
+    assert_eq!(home.run(["exec", "vm", "sh", "-c", held]).ok(), "held");
+    let (echo, gift) = (format!("tcp/{SERVER}/7"), format!("gift/{SERVER}/19"));
+    let (udp, host) = (format!("udp/{SERVER}/7"), format!("tcp/{HOST}/7"));
+    let tried = |vm: &str, words: &[&str]| {
+        let line = [&["exec", vm, "python3", "-c", TRY], words].concat();
+        home.run(line).ok().to_owned()
+    };
+    let update = |words: &[&str]| {
+        let done = home.run([&["update"], words].concat());
+        assert_eq!(done.ok(), "vm\n");
+    };
+    let rules = ["--egress", "deny:93.184.216.34:7/tcp"];
+    update(&[&rules[..], &["vm"]].concat());
+    let fate = home.run(["exec", "vm", "cat", "/tmp/fate"]);
+    assert_eq!(fate.ok(), "reset");
+    let closed = format!("{echo} {REFUSED}\n{udp} hello\n{host} {REFUSED}\n");
+    assert_eq!(tried("vm", &[&echo, &udp, &host]), closed);
+    let shown = |vm: &str| {
+        let format = "{{.HostConfig.NetworkMode}} {{json .HostConfig.Egress}}";
+        home.run(["inspect", "--format", format, vm])
+            .ok()
+            .to_owned()
+    };
+    assert_eq!(shown("vm"), "public [\"deny:93.184.216.34/32:7/tcp\"]\n");
+
+    update(&["--egress", "none", "vm"]);
+    assert_eq!(tried("vm", &[&echo]), format!("{echo} {ECHO}\n"));
+    update(&["--network", "none", "vm"]);
+    assert_eq!(
+        tried("vm", &[&echo, &udp]),
+        format!("{echo} {REFUSED}\n{udp} EHOSTUNREACH\n")
+    );
+
+    // Copies have the rules of now, and so has the next life.
+    let rule = format!("deny:{SERVER}:19");
+    update(&["--network", "full", "--egress", &rule, "vm"]);
+    let ruled = format!("{gift} {REFUSED}\n{host} {ECHO}\n");
+    let copy = home.run(["fork", "vm"]).ok().trim_end().to_owned();
+    assert_eq!(tried(&copy, &[&gift, &host]), ruled);
+    assert_eq!(shown(&copy), shown("vm"));
+    home.run(["restart", "-t", "0", "vm"]).ok();
+    assert_eq!(tried("vm", &[&gift, &host]), ruled);
+
+    // A VM that has ended is changed too. One that was started without a network gets none while it runs.
+    home.run(["stop", "-t", "0", "vm"]).ok();
+    update(&["--network", "none", "vm"]);
+    assert!(shown("vm").starts_with("none "));
+    home.run(["rm", "-f", "vm", &copy]).ok();
+    home.run([
+        "run",
+        "-d",
+        "--name",
+        "bare",
+        "--network",
+        "none",
+        &image,
+        "tail",
+        "-f",
+        "/dev/null",
+    ])
+    .ok();
+    for (words, message) in [
+        ("--egress nonsense", "a rule starts with allow: or deny:"),
+        ("--network full", "was started without a network"),
+    ] {
+        let line = format!("update {words} bare");
+        let refused = home.run(line.split(' '));
+        assert_eq!(refused.code, 125);
+        assert!(refused.stderr.contains(message), "{}", refused.stderr);
+    }
+    home.run(["rm", "-f", "bare"]).ok();
+    home.assert_nothing_left();
+}

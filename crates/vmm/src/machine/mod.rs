@@ -23,7 +23,7 @@ use crate::vcpu::VcpuThreads;
 use ::devices::virtio::vsock::{ConnectionId, Readiness, Vsock};
 use chassis::Chassis;
 use devices::Devices;
-use proto::control::{End, KernelFlavor, Step};
+use proto::control::{End, KernelFlavor, Policy, Step};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -107,6 +107,11 @@ impl Running {
     /// Fills or empties a disk slot.
     pub fn set_disk(&self, slot: u8, set: &mut DiskSet) -> Result<(), VmmError> {
         self.devices.disks.replace(slot, set)
+    }
+
+    /// Has other rules say what the guest may reach.
+    pub fn set_network_policy(&self, policy: &Policy) -> Result<(), VmmError> {
+        self.devices.network.set_policy(policy)
     }
 
     /// Handles a batch of device events. Returns the host ports that the guest knocked on.

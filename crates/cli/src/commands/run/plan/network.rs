@@ -8,7 +8,7 @@ use supermachine::{NetworkMode, PortMapping, Rule, VmConfig};
 /// Puts them into the configuration.
 pub fn apply(mut config: VmConfig, args: &args::Network) -> anyhow::Result<VmConfig> {
     if let Some(text) = &args.network {
-        config = config.network(mode(text)?);
+        config = config.network(mode("run", text)?);
     }
     config = publish(config, args)?;
     for word in &args.add_host {
@@ -19,13 +19,16 @@ pub fn apply(mut config: VmConfig, args: &args::Network) -> anyhow::Result<VmCon
     config = args.dns.iter().fold(config, VmConfig::dns);
     config = args.dns_search.iter().fold(config, VmConfig::dns_search);
     config = args.dns_option.iter().fold(config, VmConfig::dns_option);
-    for text in &args.egress {
-        let rule: Rule = text
-            .parse()
-            .map_err(|error| refuse("--egress", text, error))?;
-        config = config.egress([rule]);
-    }
-    Ok(config)
+    Ok(config.egress(rules(&args.egress)?))
+}
+
+/// Reads rules.
+pub fn rules(texts: &[String]) -> Result<Vec<Rule>, Refusal> {
+    let rule = |text: &String| {
+        text.parse()
+            .map_err(|error| refuse("--egress", text, error))
+    };
+    texts.iter().map(rule).collect()
 }
 
 /// Puts the published ports into the configuration.
@@ -38,19 +41,19 @@ pub fn publish(mut config: VmConfig, args: &args::Network) -> anyhow::Result<VmC
 }
 
 /// Docker's word for the network of everybody who asks for none in particular is taken for ours.
-fn mode(text: &str) -> Result<NetworkMode, Refusal> {
+pub fn mode(command: &str, text: &str) -> Result<NetworkMode, Refusal> {
     match text {
         "none" => Ok(NetworkMode::None),
         "public" | "bridge" | "default" => Ok(NetworkMode::Public),
         "full" => Ok(NetworkMode::Full),
         "host" => Err(Refusal {
-            message: "run: --network host: a VM has a network of its own".to_owned(),
+            message: format!("{command}: --network host: a VM has a network of its own"),
             hint: Some(
                 "--network full lets it reach the host, at the address of its gateway".to_owned(),
             ),
         }),
         name => Err(Refusal {
-            message: format!("run: --network {name} is not built yet: networks by name"),
+            message: format!("{command}: --network {name} is not built yet: networks by name"),
             hint: Some("use none, public or full".to_owned()),
         }),
     }
