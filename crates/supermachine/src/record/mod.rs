@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `lock` | held by the supervisor for as long as it lives |
 //! | `record.json` | [`Record`], replaced by rename |
+//! | `room` | nothing: its blocks are for the last `record.json` of a VM that ends while the disk is full |
 //! | `log`, `log.1` | output of the main process ([`crate::log`]) |
 //! | `console.log`, `vmm.log` | the guest's console, the VMM's own words |
 //! | `scratch.ext4` | the writable disk |

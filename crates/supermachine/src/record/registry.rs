@@ -13,6 +13,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 const RECORD: &str = "record.json";
+const ROOM: &str = "room";
+/// A record and its directory entry.
+const ROOM_BYTES: usize = 16 << 10;
 
 /// A generated name is drawn again that often before we give up.
 const MAX_DRAWS: u32 = 100;
@@ -117,6 +120,7 @@ impl Registry {
             let _ = fs::remove_dir_all(&entry.dir);
             return Err(error);
         }
+        entry.keep_room();
         Ok(entry)
     }
 
@@ -140,12 +144,14 @@ impl Registry {
         let lock = liveness::hold(&dir).map_err(failed("lock", &dir))?;
         // What its last supervisor wrote between the two looks.
         let record = read(&dir)?.ok_or_else(|| RecordError::NotFound(name.to_owned()))?;
-        Ok(Entry {
+        let entry = Entry {
             record,
             dir,
             registry: self.clone(),
             _lock: lock,
-        })
+        };
+        entry.keep_room();
+        Ok(entry)
     }
 
     /// Every record, oldest first; those of dead supervisors that were to be removed are swept on the way.
@@ -287,6 +293,26 @@ impl Entry {
             source,
         })?;
         write_atomically(&path, &text).map_err(failed("write", &path))
+    }
+
+    /// Writes the record as it is at the end of the VM: also when the disk is full, by the room that was kept.
+    pub(crate) fn save_last(&self) -> Result<(), RecordError> {
+        self.save().or_else(|error| {
+            fs::remove_file(self.dir.join(ROOM)).map_err(|_| error)?;
+            let saved = self.save();
+            self.keep_room();
+            saved
+        })
+    }
+
+    /// Takes room for [`Entry::save_last`]. Without any left, the record is no worse off than others.
+    fn keep_room(&self) {
+        if self.record.config.retention == Retention::Keep {
+            let path = self.dir.join(ROOM);
+            if !path.exists() && fs::write(&path, [1; ROOM_BYTES]).is_err() {
+                let _ = fs::remove_file(path);
+            }
+        }
     }
 
     /// Gives the VM another name. The directory moves with everything in it; who has it open does not notice.

@@ -244,7 +244,7 @@ impl Supervisor {
         } else {
             self.note_warnings();
             self.entry.record.state = last_state(outcome);
-            self.entry.save()
+            self.entry.save_last()
         };
         if let Err(error) = written {
             tracing::warn!(%error, "the record of a VM does not show its end");

@@ -84,7 +84,7 @@ impl Estate {
     /// Writes the end of the last life as that of the VM.
     fn end(mut self) {
         self.entry.record.state = last_state(&self.outcome);
-        let written = self.entry.save();
+        let written = self.entry.save_last();
         drop(self.entry);
         if let Err(error) = written {
             tracing::warn!(%error, "the record of a VM does not show its end");

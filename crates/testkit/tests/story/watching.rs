@@ -1,6 +1,7 @@
 //! Looking at a VM while it runs: logs, health, figures, processes.
 
 use rustix::process::{Signal, kill_process};
+use std::io::Write;
 use testkit::{Home, Processes};
 
 #[test]
@@ -172,4 +173,69 @@ fn health(home: &Home) -> String {
     let format = "{{.State.Health.Status}} {{.State.Health.FailingStreak}}";
     let out = home.run(["inspect", "-f", format, "web"]);
     out.ok().trim_end().to_owned()
+}
+
+#[test]
+fn a_full_disk_costs_lines_of_the_log_and_nothing_else() {
+    let home = Home::with_disk_of(96 << 20);
+    let image = home.image("busybox");
+    let work = "mkfifo /dev/shm/go /dev/shm/done; exec 3<> /dev/shm/go; echo first; read x <&3; seq 1 20000; \
+                echo > /dev/shm/done; read x <&3; echo last; read x <&3; exit 3";
+    home.run(["run", "-d", "--name", "web", &image, "sh", "-c", work])
+        .ok();
+    let mut log = home.cli(["logs", "-f", "web"]).start();
+    assert_eq!(log.line(), "first");
+    let go = |then: &str| {
+        home.run([
+            "exec",
+            "web",
+            "sh",
+            "-c",
+            &format!("echo > /dev/shm/go; {then}"),
+        ])
+    };
+    let filler = fill(&home);
+    go("cat /dev/shm/done").ok();
+    std::fs::remove_file(&filler).unwrap();
+    go("").ok();
+    let mut lines = 0;
+    while log.line() != "last" {
+        lines += 1;
+    }
+    assert!(lines < 20_000, "the disk was not full");
+    // It ends while the disk is full again: its exit code is known all the same. It may be gone before `exec` has ended.
+    fill(&home);
+    go("");
+    assert_eq!(home.run(["wait", "web"]).ok(), "3\n");
+    let list = home.run(["ps", "-a", "--json"]);
+    let told = "output is missing from the log: No space left";
+    assert!(list.ok().contains(told), "{}", list.ok());
+
+    // In the foreground nothing of the output is lost, and what the log lost is told.
+    std::fs::remove_file(&filler).unwrap();
+    let work = "echo up; read x; seq 1 20000; exit 4";
+    let mut front = home
+        .cli(["run", "-i", "--name", "front", &image, "sh", "-c", work])
+        .start();
+    assert_eq!(front.line(), "up");
+    fill(&home);
+    front.take_stdin().write_all(b"\n").unwrap();
+    for n in 1..=20_000 {
+        assert_eq!(front.line(), n.to_string());
+    }
+    let out = front.finish();
+    assert_eq!(out.code, 4, "{}", out.stderr);
+    assert!(out.stderr.contains(told), "{}", out.stderr);
+    home.run(["rm", "web", "front"]).ok();
+    std::fs::remove_file(&filler).unwrap();
+    home.assert_nothing_left();
+}
+
+/// Takes what room there is on the disk of this home.
+fn fill(home: &Home) -> std::path::PathBuf {
+    let filler = home.path().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    let block = vec![1; 4096];
+    while file.write_all(&block).is_ok() {}
+    filler
 }

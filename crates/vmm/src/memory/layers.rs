@@ -52,9 +52,10 @@ pub fn restore(mib: u32, files: Vec<File>) -> Result<Ram, VmmError> {
             end: first + region.size() as u64 / PAGE_SIZE,
         };
         for (index, layer) in layers.iter().enumerate() {
-            let placed = match index {
-                0 => target.map_units(layer),
-                _ => target.overlay(layer),
+            let placed = if index == 0 && !holes_take_room(&layer.file) {
+                target.map_units(layer)
+            } else {
+                target.overlay(layer)
             };
             placed.map_err(VmmError::at(
                 Step::Restore,
@@ -65,6 +66,12 @@ pub fn restore(mib: u32, files: Vec<File>) -> Result<Ram, VmmError> {
     }
     ram.layers = Arc::new(layers);
     Ok(ram)
+}
+
+/// Whether reading a hole of a file through a mapping makes a page in it, as it does in a tmpfs. When that is full, KVM
+/// tries such a page for ever, and the guest stands still.
+fn holes_take_room(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == libc::TMPFS_MAGIC)
 }
 
 /// Makes the pages of a list that was recorded in an earlier life our own before the guest writes to them: a fault of
