@@ -11,7 +11,7 @@
 //! ```
 
 use crate::attachment::Attachment;
-use crate::config::{MainOutput, VmConfig};
+use crate::config::{MainOutput, MainStdin, VmConfig};
 use crate::deadline::Deadline;
 use crate::error::{Error, describe};
 use crate::forks::{self, Fork};
@@ -147,20 +147,31 @@ pub fn start_again(runtime: &Runtime, name: &str, launcher: &Launcher) -> Result
 }
 
 /// As [`start_again`], with somebody in front of the workload from its first byte on; of a VM that runs, from now on.
+/// With [`MainStdin::Stream`], input is passed on to a workload that was given one when the VM was made; in a VM that
+/// starts here and has no terminal, its end is the end of the workload's.
 pub fn start_again_attached(
     runtime: &Runtime,
     name: &str,
+    stdin: MainStdin,
     launcher: &Launcher,
 ) -> Result<(Vm, Attachment), Error> {
     let (record, _) = Registry::new(runtime.state()).find(name)?;
     if runtime.vm_summary(&record.id)?.status.is_live() {
         let vm = runtime.open_vm(&record.id)?;
-        let attachment = vm.attach()?;
+        let mut attachment = vm.attach()?;
+        if stdin == MainStdin::Null {
+            attachment.stdin = None;
+        }
         return Ok((vm, attachment));
     }
     let (ours, theirs) =
         packet::pair(SocketType::STREAM).map_err(|errno| failed(launcher, errno.into()))?;
-    let attachment = Attachment::new(ours, &record.config)?;
+    // One without a writer ends nobody's input.
+    let stdin = match stdin {
+        MainStdin::Stream => record.config.stdin,
+        MainStdin::Null => MainStdin::Null,
+    };
+    let attachment = Attachment::new(ours, &record.config.clone().stdin(stdin))?;
     let what = What::Again { id: record.id };
     let config = VmConfig::new();
     let vm = assign(runtime, what, &config, launcher, &[theirs.as_fd()])?;

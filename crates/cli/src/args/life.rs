@@ -112,6 +112,10 @@ pub struct Start {
     #[arg(short, long)]
     pub attach: bool,
 
+    /// Pass standard input on too, if the VM was made with -i
+    #[arg(short, long)]
+    pub interactive: bool,
+
     /// Keys that leave the workload's terminal without ending it [default: ctrl-p,ctrl-q]
     #[arg(long, value_name = "KEYS")]
     pub detach_keys: Option<String>,

@@ -138,7 +138,7 @@ pub fn is_flag(command: &str, flag: &str) -> bool {
             "--pids-limit",
             "--restart",
         ],
-        "start" => &["-i", "--interactive", "--checkpoint", "--checkpoint-dir"],
+        "start" => &["--checkpoint", "--checkpoint-dir"],
         "inspect" => &["-s", "--size", "--type"],
         "images" => &["--filter", "--format"],
         "prune" => &["-a", "--all"],

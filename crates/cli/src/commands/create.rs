@@ -29,8 +29,6 @@ pub fn carry_out(mut args: args::Create) -> anyhow::Result<u8> {
 fn refuse_what_says_nothing(args: &args::Run) -> Result<(), Refusal> {
     let flags = [
         (args.detach, "-d"),
-        // A terminal can be attached to later, a pipe's other end cannot.
-        (args.interactive && !args.tty, "-i"),
         (args.detach_keys.is_some(), "--detach-keys"),
         (args.snapshot.is_some(), "--snapshot"),
     ];

@@ -7,12 +7,12 @@ use crate::args::{self, Refusal};
 use crate::exit_code;
 use crate::signals::Relay;
 use anyhow::Context;
-use supermachine::{Retention, Runtime, VmStatus, detached};
+use supermachine::{MainStdin, Retention, Runtime, VmStatus, detached};
 
 /// Starts VMs that have ended or were created, and prints their names.
 pub fn start(args: &args::Start) -> anyhow::Result<u8> {
     let runtime = super::runtime()?;
-    if args.attach {
+    if args.attach || args.interactive {
         return start_in_front(&runtime, args);
     }
     each::at_once(&args.names, |name| {
@@ -35,14 +35,18 @@ fn refuse_paused(runtime: &Runtime, name: &str) -> anyhow::Result<()> {
 /// Starts one VM and stays with its workload.
 fn start_in_front(runtime: &Runtime, args: &args::Start) -> anyhow::Result<u8> {
     let [name] = &args.names[..] else {
-        let message = "start: --attach is for one VM";
+        let message = "start: --attach and --interactive are for one VM";
         return Err(refusal(message, "start the others without, and `attach` to them").into());
     };
     let keys = tty::keys(args.detach_keys.as_deref())?;
     refuse_paused(runtime, name)?;
     let relay = Relay::start().context("cannot receive signals")?;
-    let (vm, mut attachment) = detached::start_again_attached(runtime, name, &launcher())?;
-    attachment.stdin = None;
+    let stdin = if args.interactive {
+        MainStdin::Stream
+    } else {
+        MainStdin::Null
+    };
+    let (vm, attachment) = detached::start_again_attached(runtime, name, stdin, &launcher())?;
     attach::stay(&vm, attachment, (keys, Signals::Workload), &relay)
 }
 

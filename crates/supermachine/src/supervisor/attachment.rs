@@ -28,7 +28,19 @@ pub(super) struct Attachment {
     /// Taken by the workload, and not yet told.
     uncredited: u32,
     input_closed: bool,
+    kind: Input,
+    /// Nothing more is typed.
+    input_ended: bool,
     end: End,
+}
+
+/// What its input is to the workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// All there is: its end is that of the workload's.
+    Only,
+    /// More may come from others.
+    OneOfMany,
 }
 
 /// How far its end has come.
@@ -62,7 +74,7 @@ impl Lane {
 
 impl Attachment {
     /// Over a stream socket.
-    pub(super) const fn new(socket: OwnedFd) -> Self {
+    pub(super) const fn new(socket: OwnedFd, kind: Input) -> Self {
         Self {
             socket,
             decoder: Decoder::new(),
@@ -71,6 +83,8 @@ impl Attachment {
             input: VecDeque::new(),
             uncredited: 0,
             input_closed: false,
+            kind,
+            input_ended: false,
             end: End::Open,
         }
     }
@@ -101,6 +115,7 @@ impl Attachment {
             while let Some((kind, payload)) = self.decoder.next_frame().map_err(|_| Gone)? {
                 match kind {
                     Kind::Stdin => {
+                        self.input_ended |= payload.is_empty();
                         self.input.extend(payload);
                         if self.input.len() + self.uncredited as usize > WINDOW as usize {
                             return Err(Gone);
@@ -139,6 +154,11 @@ impl Attachment {
             let bytes = std::mem::take(&mut self.uncredited);
             self.tell(&Event::StdinCredit(bytes));
         }
+    }
+
+    /// Whether the workload has taken all that it will ever get.
+    pub(super) fn ends_input(&self) -> bool {
+        self.kind == Input::Only && self.input_ended && self.input.is_empty()
     }
 
     /// Tells it that nothing it types is read.
@@ -211,7 +231,7 @@ mod tests {
     fn pair() -> (Attachment, Arc<Session>) {
         let (ours, theirs) = packet::pair(SocketType::STREAM).unwrap();
         let session = Session::new(theirs).with_wake().unwrap();
-        (Attachment::new(ours), Arc::new(session))
+        (Attachment::new(ours, Input::OneOfMany), Arc::new(session))
     }
 
     #[test]

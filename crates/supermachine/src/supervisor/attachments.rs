@@ -1,6 +1,6 @@
 //! Everybody in front of the workload.
 
-use super::attachment::Attachment;
+use super::attachment::{Attachment, Input};
 use super::shared::Outcome;
 use crate::deadline::Deadline;
 use crate::error::describe;
@@ -24,9 +24,15 @@ pub(super) struct Attachments {
 impl Attachments {
     /// With the first one, if there is one already.
     pub(super) fn new(tty: Option<WindowSize>, first: Option<OwnedFd>) -> Self {
+        // It started the VM: the end of its input is the end of the workload's. A terminal has no such end.
+        let input = match tty {
+            Some(_) => Input::OneOfMany,
+            None => Input::Only,
+        };
+        let starter = |socket| Attachment::new(socket, input);
         Self {
             has_terminal: tty.is_some(),
-            all: first.into_iter().map(Attachment::new).collect(),
+            all: first.into_iter().map(starter).collect(),
         }
     }
 
@@ -35,7 +41,7 @@ impl Attachments {
         main.open_tap();
         // What came so far is for those who were there.
         self.distribute(main);
-        self.all.push(Attachment::new(socket));
+        self.all.push(Attachment::new(socket, Input::OneOfMany));
     }
 
     /// What to watch.
@@ -63,6 +69,9 @@ impl Attachments {
         main.pump();
         for attachment in &mut self.all {
             attachment.feed(|bytes| main.offer_stdin(bytes));
+        }
+        if self.all.iter().any(Attachment::ends_input) {
+            main.close_stdin();
         }
         self.distribute(main);
         if self.all.is_empty() {

@@ -79,18 +79,13 @@ impl Plan {
         Self::with_id(image, config, random_hex(64))
     }
 
-    /// Of another life of a VM: what it is stays, and its disk too. Nobody is at its streams any more, but at a terminal
-    /// there may be somebody again.
+    /// Of another life of a VM: what it is stays, and its disk too. Nobody is at its streams any more, but somebody may
+    /// come: standard input that was open before is again.
     pub(crate) fn again(image: &BootImage, last: &Record) -> Result<Self, Error> {
-        let stdin = match last.config.tty {
-            Some(_) => last.config.stdin,
-            None => MainStdin::Null,
-        };
         let config = last
             .config
             .clone()
             .name(&last.name)
-            .stdin(stdin)
             .output(MainOutput::LogOnly);
         let mut plan = Self::with_id(image, &config, last.id.clone())?;
         plan.record.created_ns = last.created_ns;

@@ -1,6 +1,7 @@
 //! Asks that are unusual, and asks for what cannot be.
 
 use rustix::process::Signal;
+use std::io::Write;
 use testkit::Home;
 
 #[test]
@@ -23,6 +24,43 @@ fn start_in_front_has_the_output_from_its_first_byte_and_the_exit_code() {
     assert_eq!(several.code, 125);
     assert!(several.stderr.contains("for one VM"), "{}", several.stderr);
     home.assert_nothing_runs();
+}
+
+#[test]
+fn input_reaches_every_life_of_a_vm_that_was_made_with_it() {
+    let home = Home::new();
+    let image = home.image("busybox");
+    home.run(["create", "-i", "--name", "echo", &image, "cat"])
+        .ok();
+    for words in ["one\n", "two\n"] {
+        let told = home
+            .cli(["start", "-ai", "echo"])
+            .output_with_input(words.as_bytes());
+        assert_eq!(
+            (told.ok(), told.code),
+            (words, 0),
+            "its end is the end of the input"
+        );
+    }
+    // Nobody is there, so nothing ends; who comes is heard.
+    home.run(["start", "echo"]).ok();
+    let mut first = home.cli(["start", "-i", "echo"]).start();
+    let mut input = first.take_stdin();
+    input.write_all(b"three\n").unwrap();
+    assert_eq!(first.line(), "three");
+    drop(input);
+    let mut second = home.cli(["attach", "echo"]).start();
+    second.take_stdin().write_all(b"four\n").unwrap();
+    for one in [&mut first, &mut second] {
+        assert_eq!(
+            one.line(),
+            "four",
+            "the end of one's input is not that of another's"
+        );
+    }
+    home.run(["rm", "-f", "echo"]).ok();
+    assert_eq!((first.finish().code, second.finish().code), (137, 137));
+    home.assert_nothing_left();
 }
 
 #[test]
