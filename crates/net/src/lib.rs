@@ -12,15 +12,19 @@
 //!                          └─ policy  asked once per flow
 //! ```
 //!
+//! Between the link and the stack is a meter, which holds frames back that are more than a limit allows.
+//!
 //! One thread drives it: [`Waiter::wait`] waits, [`Stack::turn`] does what there is to do, and nothing blocks.
 //! See docs/decisions/0008-network-stack.md for why it is not somebody else's stack.
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod bucket;
 mod dns;
 mod link;
 mod local;
 mod lost;
+mod meter;
 mod outbox;
 pub mod policy;
 mod poll;
@@ -36,5 +40,6 @@ pub use addresses::{Addresses, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, MTU, PREFIX_
 pub use dns::Upstream;
 pub use link::{Frame, Link, Segmentation};
 pub use lost::Lost;
+pub use meter::{Limits, Passed, Traffic};
 pub use publish::Published;
 pub use stack::{Config, Refusal, Stack, Waiter, Woken};

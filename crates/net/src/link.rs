@@ -10,6 +10,11 @@ pub trait Link {
 
     /// Gives a frame to the guest. False if there is no room for it now.
     fn send(&mut self, frame: &Frame<'_>) -> bool;
+
+    /// The most that a frame should carry where it could carry more.
+    fn most(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// A frame for the guest.

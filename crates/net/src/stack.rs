@@ -5,6 +5,7 @@ use crate::dns::{self, Desk, Resolver, Upstream};
 use crate::link::Link;
 use crate::local::OwnAddresses;
 use crate::lost::Lost;
+use crate::meter::{Limits, Meter, Traffic};
 use crate::outbox::Outbox;
 use crate::policy::{Decision, Facts, Names, Policy, Protocol, v4_inside};
 use crate::poll::{Poll, Ready, Token};
@@ -34,6 +35,8 @@ pub struct Config {
     pub addresses: Addresses,
     /// Who may talk to whom.
     pub policy: Policy,
+    /// How much may pass.
+    pub limits: Limits,
     /// Who answers questions for names.
     pub upstream: Upstream,
 }
@@ -92,9 +95,11 @@ pub struct Stack {
     names: Names,
     own: OwnAddresses,
     poll: Arc<Poll>,
+    meter: Meter,
     outbox: Outbox,
     tcp: Tcp,
     datagrams: Datagrams,
+    datagrams_first: bool,
     resolver: Resolver,
     published: Vec<Published>,
     ready: Vec<Ready>,
@@ -124,7 +129,10 @@ impl Stack {
                 }
             }
         }
+        let mut meter = Meter::default();
+        meter.limit(config.limits, now);
         Ok(Self {
+            meter,
             outbox: Outbox::new(config.addresses.mac),
             addresses: config.addresses,
             policy: config.policy,
@@ -133,6 +141,7 @@ impl Stack {
             poll,
             tcp: Tcp::new(now),
             datagrams: Datagrams::new(now),
+            datagrams_first: false,
             resolver: Resolver::new(config.upstream),
             published,
             ready: Vec::new(),
@@ -161,7 +170,11 @@ impl Stack {
     }
 
     fn deadline(&self) -> Instant {
-        let others = [self.datagrams.deadline(), self.resolver.deadline()];
+        let others = [
+            self.datagrams.deadline(),
+            self.resolver.deadline(),
+            self.meter.deadline(),
+        ];
         let first = others.into_iter().flatten().min();
         first.map_or(self.tcp.deadline(), |first| first.min(self.tcp.deadline()))
     }
@@ -173,20 +186,31 @@ impl Stack {
             self.socket_ready(ready, now);
         }
         self.expire(now);
+        let mut meter = std::mem::take(&mut self.meter);
+        let link = &mut meter.over(link, now);
         let more_frames = self.take_frames(link, now);
         self.blocked = !self.outbox.flush(link);
         let mut flushed = [Flushed::Blocked; 2];
         if !self.blocked {
-            flushed = [
-                self.tcp.flush(link, &mut self.outbox, now),
-                self.datagrams.flush(link, &mut self.outbox, now),
-            ];
+            flushed = self.flush_flows(link, now);
             // What those had to say about flows that ended.
             self.blocked = !self.outbox.flush(link) || flushed.contains(&Flushed::Blocked);
         }
+        self.meter = meter;
         self.more = more_frames
             || !self.ready.is_empty()
             || (!self.blocked && flushed.contains(&Flushed::More));
+    }
+
+    /// What little a limit lets pass is for both in turns.
+    fn flush_flows(&mut self, link: &mut dyn Link, now: Instant) -> [Flushed; 2] {
+        self.datagrams_first = !self.datagrams_first;
+        if self.datagrams_first {
+            let datagrams = self.datagrams.flush(link, &mut self.outbox, now);
+            return [self.tcp.flush(link, &mut self.outbox, now), datagrams];
+        }
+        let tcp = self.tcp.flush(link, &mut self.outbox, now);
+        [tcp, self.datagrams.flush(link, &mut self.outbox, now)]
     }
 
     /// Whether frames wait for room on the link: call [`Stack::turn`] when there is some.
@@ -225,6 +249,16 @@ impl Stack {
                 self.datagrams.forbid(&key, &mut self.outbox);
             }
         }
+    }
+
+    /// Has other limits hold from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.meter.limit(limits, Instant::now());
+    }
+
+    /// What has passed the link so far.
+    pub const fn traffic(&self) -> Traffic {
+        self.meter.traffic()
     }
 
     /// Refusals that were not seen before, and the number of all.

@@ -14,8 +14,8 @@
 //!  |           <------- Paused, Resumed |
 //!  | Save + files     ------->          |   of a VM that is paused
 //!  |           <------- Saved, SaveFailed |
-//!  | SetPolicy        ------->          |   what may be reached from now on
-//!  |           <------- PolicySet       |
+//!  | UpdateNetwork    ------->          |   what may be reached from now on, and how fast
+//!  |           <------- NetworkUpdated  |
 //!  | Fork + socket    ------->          |   a copy of a paused VM, which speaks on `socket`
 //!  |         <------- Forked, ForkFailed |
 //!  | (close)          ------->          |   the VM is killed
@@ -27,6 +27,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 use serde::{Deserialize, Serialize};
 
 /// Version of this conversation. Both ends come from one build; the check catches mixed installations.
@@ -74,9 +75,16 @@ pub enum Command {
     /// Gives the network card a network; before `Boot` or `Restore`. Without it nobody is at the other end of the link.
     /// Descriptors: a bound socket for each of [`Network::ports`], in order; those of TCP listen.
     SetNetwork(Network),
-    /// Has other rules hold on the network that the card has; answers `PolicySet`. Connections that they refuse are
-    /// reset.
-    SetPolicy(Policy),
+    /// Has other rules and limits hold on the network that the card has; answers `NetworkUpdated`. Connections that the
+    /// rules refuse are reset.
+    UpdateNetwork {
+        /// What may be reached.
+        policy: Policy,
+        /// How much may pass.
+        limits: Limits,
+    },
+    /// Tells what has passed the network card; answers `Traffic`.
+    CountTraffic,
 }
 
 /// What to continue.
@@ -147,6 +155,8 @@ pub struct Network {
     pub v6: Option<[u8; 16]>,
     /// What may be reached.
     pub policy: Policy,
+    /// How much may pass.
+    pub limits: Limits,
     /// The host's name servers, as address and port.
     pub name_servers: Vec<String>,
     /// Ports of the host that lead to the guest's.
@@ -160,6 +170,37 @@ pub struct Policy {
     pub reach: Reach,
     /// `allow:` and `deny:` with what they are about, the first that matches decides.
     pub rules: Vec<String>,
+}
+
+/// What may pass a network card in a second; absent is whatever comes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes that the guest sends.
+    pub up: Option<NonZeroU64>,
+    /// Bytes that the guest is sent.
+    pub down: Option<NonZeroU64>,
+    /// Frames, each way.
+    pub packets: Option<NonZeroU64>,
+}
+
+/// What has passed a network card in one direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// Bytes of frames.
+    pub bytes: u64,
+    /// Frames.
+    pub packets: u64,
+    /// How often one had to wait because of a limit.
+    pub held: u64,
+}
+
+/// What has passed a network card.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// From the guest.
+    pub up: Passed,
+    /// To the guest.
+    pub down: Passed,
 }
 
 /// What a VM may reach where no rule says otherwise.
@@ -242,8 +283,10 @@ pub enum Event {
     Paused,
     /// Answers `Resume`.
     Resumed,
-    /// Answers `SetPolicy`: the rules hold.
-    PolicySet,
+    /// Answers `UpdateNetwork`: the rules and limits hold.
+    NetworkUpdated,
+    /// Answers `CountTraffic`; nothing has passed without a network.
+    Traffic(Traffic),
     /// Answers `Save`.
     Saved {
         /// Pages of 4 KiB in the memory file.

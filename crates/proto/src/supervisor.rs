@@ -1,7 +1,7 @@
 //! A later command (`exec`, `stop`, `wait`, ...) and the supervisor of a running VM, over the
 //! sequenced-packet socket that the VM's record names. One packet is one message.
 
-use crate::control::Reach;
+use crate::control::{Limits, Reach, Traffic};
 use crate::happening::Happening;
 use crate::session::Exit;
 use alloc::string::String;
@@ -52,7 +52,9 @@ pub enum RequestBody {
         /// One that is not taken.
         name: String,
     },
-    /// Change what the VM may reach. Answered when that holds.
+    /// What has passed the VM's network card in this life. Answered by [`Reply::Traffic`].
+    CountTraffic,
+    /// Change what the VM may reach, and how fast. Answered when that holds.
     UpdateNetwork(NetworkUpdate),
     /// Write the VM down as a snapshot of this name; it goes on.
     Snapshot {
@@ -80,6 +82,8 @@ pub struct NetworkUpdate {
     pub reach: Option<Reach>,
     /// All rules from now on.
     pub rules: Option<Vec<String>>,
+    /// All limits from now on.
+    pub limits: Option<Limits>,
 }
 
 /// Supervisor to client.
@@ -97,6 +101,8 @@ pub enum Reply {
         /// Digest of the manifest of what the memory of the VM was restored from, if it was.
         base: Option<String>,
     },
+    /// What has passed the network card.
+    Traffic(Traffic),
     /// It could not be done.
     Failed(String),
     /// This is the supervisor of another VM.

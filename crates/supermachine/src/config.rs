@@ -13,7 +13,7 @@ pub use log::LogLimits;
 
 use crate::bytes::ByteString;
 use crate::error::ConfigError;
-use crate::network::{NetworkMode, PortMapping, Rule};
+use crate::network::{NetworkLimits, NetworkMode, PortMapping, Rule};
 use crate::signals::Signal;
 use crate::storage::Storage;
 use proto::session::{ResourceLimit, WindowSize};
@@ -71,6 +71,8 @@ pub struct VmConfig {
     pub(crate) network: NetworkMode,
     #[serde(default)]
     pub(crate) egress: Vec<Rule>,
+    #[serde(default)]
+    pub(crate) network_limits: NetworkLimits,
     #[serde(default)]
     pub(crate) ports: Vec<PortMapping>,
 }
@@ -232,6 +234,11 @@ impl VmConfig {
             cpu_limit: None,
             network: NetworkMode::Public,
             egress: Vec::new(),
+            network_limits: NetworkLimits {
+                up: None,
+                down: None,
+                packets: None,
+            },
             ports: Vec::new(),
         }
     }
@@ -392,6 +399,12 @@ impl VmConfig {
     /// Adds rules in front of what the mode says; the first one that matches a destination decides.
     pub fn egress(mut self, rules: impl IntoIterator<Item = Rule>) -> Self {
         self.egress.extend(rules);
+        self
+    }
+
+    /// How much may pass the network card in a second: what is more waits, and slows down whoever sends it.
+    pub const fn network_limits(mut self, limits: NetworkLimits) -> Self {
+        self.network_limits = limits;
         self
     }
 

@@ -101,7 +101,8 @@ pub use handle::Image;
 pub use health::{Health, Probe};
 pub use lives::Lives;
 pub use network::{
-    NetworkMode, NetworkUpdate, NetworkUpdateError, PortError, PortMapping, Rule, RuleError,
+    NetworkLimits, NetworkMode, NetworkUpdate, NetworkUpdateError, Passed, PortError, PortMapping,
+    Rule, RuleError, Traffic,
 };
 pub use pool::{Pool, PoolBuilder, PoolStats, PooledVm};
 pub use proto::control::{KernelFlavor, Step};

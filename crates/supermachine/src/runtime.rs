@@ -195,7 +195,7 @@ impl Runtime {
         Ok(self.registry().reopen(&record.id)?.rename(to)?)
     }
 
-    /// Changes what a VM may reach, whether it runs or not: see [`Vm::update_network`].
+    /// Changes what a VM may reach and how fast, whether it runs or not: see [`Vm::update_network`].
     pub fn update_vm_network(&self, name: &str, update: &NetworkUpdate) -> Result<(), Error> {
         let (record, dir) = self.registry().find(name)?;
         if Liveness::of(&dir).is_live() {

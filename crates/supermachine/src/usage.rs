@@ -2,6 +2,7 @@
 
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::network::Traffic;
 use crate::session::{Session, TimedOut};
 use crate::vm::Vm;
 use proto::session::{Event, ProcessInfo, Request, RequestBody, Usage};
@@ -19,6 +20,8 @@ pub struct Stats {
     /// Memory of the host in bytes that goes to this VM: its share of what it shares (PSS). `None` where the host
     /// does not tell this user.
     pub host_memory: Option<u64>,
+    /// What has passed its network card in this life.
+    pub traffic: Traffic,
     /// When this was.
     pub at: Instant,
 }
@@ -57,6 +60,7 @@ impl Vm {
         Ok(Stats {
             inside: inside.unwrap_or_default(),
             host_memory: host_memory(self.record().vmm_pid),
+            traffic: self.traffic()?,
             at: Instant::now(),
         })
     }
@@ -111,6 +115,7 @@ mod tests {
                 ..Usage::default()
             },
             host_memory: None,
+            traffic: Traffic::default(),
             at: at + Duration::from_millis(milliseconds),
         };
         assert_eq!(stats(1_500_000, 1000).cpu_since(&stats(1_000_000, 0)), 0.5);

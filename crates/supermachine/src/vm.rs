@@ -9,7 +9,7 @@ use crate::exec::{ExecBuilder, Output};
 use crate::files::Files;
 use crate::forks;
 use crate::log::LogReader;
-use crate::network::NetworkUpdate;
+use crate::network::{self, NetworkUpdate, Traffic};
 use crate::reach::Reach;
 use crate::ready::{self, Ready};
 use crate::record::{Record, Registry, VmSummary};
@@ -318,7 +318,18 @@ impl Vm {
         Ok(())
     }
 
-    /// Changes what the VM may reach. When this returns the new rules hold, connections that they refuse are reset, and
+    /// What has passed the VM's network card in this life.
+    pub fn traffic(&self) -> Result<Traffic, Error> {
+        let asked = self
+            .supervisor()
+            .ask(RequestBody::CountTraffic, Deadline::after(ANSWER))?;
+        match asked {
+            (Reply::Traffic(traffic), _) => Ok(network::counted(traffic)),
+            _ => Ok(Traffic::default()),
+        }
+    }
+
+    /// Changes what the VM may reach, and how fast. When this returns the new rules hold, connections that they refuse are reset, and
     /// every later copy and life of the VM has them.
     pub fn update_network(&self, update: &NetworkUpdate) -> Result<(), Error> {
         self.supervisor().ask(

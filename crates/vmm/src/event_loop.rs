@@ -237,9 +237,13 @@ impl Session<'_> {
                     .map_err(failed())?;
                 self.control.send(&Event::Resumed);
             }
-            Command::SetPolicy(policy) => {
-                self.machine.set_network_policy(&policy)?;
-                self.control.send(&Event::PolicySet);
+            Command::UpdateNetwork { policy, limits } => {
+                self.machine.network().update(&policy, limits)?;
+                self.control.send(&Event::NetworkUpdated);
+            }
+            Command::CountTraffic => {
+                let traffic = self.machine.network().traffic();
+                self.control.send(&Event::Traffic(traffic));
             }
             Command::Pause => self.control.send(&Event::Paused),
             Command::Resume => self.control.send(&Event::Resumed),

@@ -10,8 +10,10 @@ use crate::machine::section;
 use crate::slot::{Backplane, Plugged};
 use devices::virtio::net::{Header, Net, Segmentation};
 use net::policy::{Mode, Policy, Rule};
-use net::{Addresses, Config, Frame, Link, Lost, Published, Stack, Upstream, Waiter};
-use proto::control::{Event, Reach, Step};
+use net::{
+    Addresses, Config, Frame, Limits, Link, Lost, Passed, Published, Stack, Upstream, Waiter,
+};
+use proto::control::{self, Event, Reach, Step};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use snapshot::state::{State, StateWriter};
 use std::io;
@@ -32,7 +34,7 @@ pub struct NetworkSet(Option<(Config, Vec<Published>)>);
 
 impl NetworkSet {
     /// Takes a description and the sockets of its ports.
-    pub fn new(network: &proto::control::Network, sockets: Vec<OwnedFd>) -> Result<Self, VmmError> {
+    pub fn new(network: &control::Network, sockets: Vec<OwnedFd>) -> Result<Self, VmmError> {
         if network.ports.len() != sockets.len() {
             let (ports, sockets) = (network.ports.len(), sockets.len());
             let message = format!("{ports} published ports came with {sockets} sockets");
@@ -47,7 +49,7 @@ impl NetworkSet {
     }
 }
 
-fn configure(network: &proto::control::Network) -> Result<Config, VmmError> {
+fn configure(network: &control::Network) -> Result<Config, VmmError> {
     let servers = network.name_servers.iter().map(|text| {
         let wrong = |_| VmmError::new(Step::Protocol, format!("{text} is no name server"));
         text.parse().map_err(wrong)
@@ -59,6 +61,7 @@ fn configure(network: &proto::control::Network) -> Result<Config, VmmError> {
             v6: network.v6.map(Into::into),
         },
         policy: policy(&network.policy)?,
+        limits: limits(network.limits),
         upstream: Upstream {
             servers: servers.collect::<Result<_, _>>()?,
             v6: network.v6.is_some(),
@@ -66,7 +69,7 @@ fn configure(network: &proto::control::Network) -> Result<Config, VmmError> {
     })
 }
 
-fn policy(policy: &proto::control::Policy) -> Result<Policy, VmmError> {
+fn policy(policy: &control::Policy) -> Result<Policy, VmmError> {
     let rules = policy.rules.iter().map(|text| {
         let wrong = |error| VmmError::new(Step::Protocol, format!("rule {text}: {error}"));
         text.parse::<Rule>().map_err(wrong)
@@ -79,6 +82,14 @@ fn policy(policy: &proto::control::Policy) -> Result<Policy, VmmError> {
         },
         rules: rules.collect::<Result<_, _>>()?,
     })
+}
+
+const fn limits(limits: control::Limits) -> Limits {
+    Limits {
+        up: limits.up,
+        down: limits.down,
+        packets: limits.packets,
+    }
 }
 
 /// The card of a machine, and what is behind it.
@@ -134,14 +145,34 @@ impl Network {
         Ok(())
     }
 
-    /// Has other rules hold from now on; the thread tells the guest what they end.
-    pub fn set_policy(&self, described: &proto::control::Policy) -> Result<(), VmmError> {
+    /// Has other rules and limits hold from now on; the thread tells the guest what they end.
+    pub fn update(
+        &self,
+        described: &control::Policy,
+        limited: control::Limits,
+    ) -> Result<(), VmmError> {
         let policy = policy(described)?;
         let without = || VmmError::new(Step::Protocol, "a VM without a network has no rules");
-        let stack = self.stack.as_ref().ok_or_else(without)?;
-        lock(stack).set_policy(policy);
+        let mut stack = lock(self.stack.as_ref().ok_or_else(without)?);
+        stack.set_policy(policy);
+        stack.set_limits(limits(limited));
+        drop(stack);
         self.card.notified.pretend();
         Ok(())
+    }
+
+    /// What has passed so far.
+    pub fn traffic(&self) -> control::Traffic {
+        let stack = self.stack.as_ref().map(|stack| lock(stack).traffic());
+        let passed = |passed: Passed| control::Passed {
+            bytes: passed.bytes,
+            packets: passed.packets,
+            held: passed.held,
+        };
+        stack.map_or_else(control::Traffic::default, |traffic| control::Traffic {
+            up: passed(traffic.up),
+            down: passed(traffic.down),
+        })
     }
 
     /// After a restore: tells the driver what it missed.

@@ -161,6 +161,10 @@ pub struct Update {
     #[arg(long, value_name = "RULE")]
     pub egress: Vec<String>,
 
+    /// Bytes a second that pass from now on, as for `run`; `none` for no limit
+    #[arg(long, value_name = "RATE")]
+    pub network_rate: Option<String>,
+
     /// The VMs
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,

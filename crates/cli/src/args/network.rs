@@ -18,6 +18,10 @@ pub struct Network {
     #[arg(long, value_name = "RULE")]
     pub egress: Vec<String>,
 
+    /// Bytes a second that pass at most: RATE each way, or up=RATE,down=RATE,packets=N
+    #[arg(long, value_name = "RATE")]
+    pub network_rate: Option<String>,
+
     /// Add a line to /etc/hosts
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub add_host: Vec<String>,

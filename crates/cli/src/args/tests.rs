@@ -297,6 +297,8 @@ fn the_screen_of_run_is_frozen() {
           --network <MODE>           What the VM may reach: none, public or full [default: public]
       -p, --publish <PORTS>          Publish a port as [IP:]HOST:GUEST[/udp]; without IP on 127.0.0.1
           --egress <RULE>            Allow or deny: allow|deny:CIDR|DOMAIN[:PORTS][/tcp|udp], in order
+          --network-rate <RATE>      Bytes a second that pass at most: RATE each way, or
+                                     up=RATE,down=RATE,packets=N
           --add-host <NAME:ADDRESS>  Add a line to /etc/hosts
           --dns <ADDRESS>            Name server to ask, instead of the host's
           --dns-search <DOMAIN>      Search domain for /etc/resolv.conf, or . for none

@@ -143,6 +143,11 @@ fn host_config(vm: &VmDetails) -> Value {
         "AutoRemove": vm.retention == Retention::Remove,
         "Init": vm.init,
         "NetworkMode": network_word(vm.network),
+        "NetworkRate": {
+            "Up": vm.network_limits.up,
+            "Down": vm.network_limits.down,
+            "Packets": vm.network_limits.packets,
+        },
         "Egress": vm.egress.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "Memory": vm.summary.memory,
         "NanoCpus": u64::from(vm.summary.cpus) * 1_000_000_000,

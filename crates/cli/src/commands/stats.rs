@@ -14,9 +14,8 @@ use supermachine::{Runtime, Stats, Vm};
 /// From one look to the next. CPU time is counted between two.
 const PAUSE: Duration = Duration::from_secs(1);
 
-const USUAL: &str =
-    "{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.HostMem}}\t{{.BlockIO}}\t{{.PIDs}}";
-const HEADING: &str = "NAME\tCPU %\tMEM USAGE / LIMIT\tMEM %\tHOST MEM\tBLOCK I/O\tPIDS";
+const USUAL: &str = "{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.HostMem}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
+const HEADING: &str = "NAME\tCPU %\tMEM USAGE / LIMIT\tMEM %\tHOST MEM\tNET I/O\tBLOCK I/O\tPIDS";
 
 /// How each VM is printed.
 enum Format {
@@ -99,7 +98,8 @@ fn look(runtime: &Runtime, args: &args::Stats) -> anyhow::Result<Looks> {
     Ok(looks)
 }
 
-/// The fields are Docker's, and `HostMem`: what the VM costs the host.
+/// The fields are Docker's, and `HostMem`: what the VM costs the host, and `NetHeld`: how often a frame for the VM and one
+/// of it had to wait because of a limit.
 fn document(name: &str, id: &str, stats: &Stats, before: Option<&Stats>) -> Value {
     let inside = &stats.inside;
     let cpu = before.map_or(0.0, |before| stats.cpu_since(before) * 100.0);
@@ -109,6 +109,7 @@ fn document(name: &str, id: &str, stats: &Stats, before: Option<&Stats>) -> Valu
         0.0
     };
     let host = stats.host_memory.map(units::binary);
+    let (up, down) = (stats.traffic.up, stats.traffic.down);
     json!({
         "ID": &id[..12],
         "Container": name,
@@ -117,6 +118,8 @@ fn document(name: &str, id: &str, stats: &Stats, before: Option<&Stats>) -> Valu
         "MemUsage": format!("{} / {}", units::binary(inside.memory), units::binary(inside.memory_limit)),
         "MemPerc": format!("{share:.2}%"),
         "HostMem": host.unwrap_or_else(|| "--".to_owned()),
+        "NetIO": format!("{} / {}", units::size(down.bytes), units::size(up.bytes)),
+        "NetHeld": format!("{} / {}", down.held, up.held),
         "BlockIO": format!("{} / {}", units::size(inside.read), units::size(inside.written)),
         "PIDs": inside.pids.to_string(),
     })

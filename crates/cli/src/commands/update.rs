@@ -3,10 +3,10 @@
 use super::each;
 use super::run::plan::network;
 use crate::args::{self, Refusal};
-use supermachine::{NetworkUpdate, Runtime};
+use supermachine::{NetworkLimits, NetworkUpdate, Runtime};
 
-/// The word for no rules at all, in the place of one.
-const NO_RULES: &str = "none";
+/// The word for no rules or no limit at all, in the place of one.
+const NOTHING: &str = "none";
 
 /// Changes what VMs may reach and prints their names.
 pub fn carry_out(args: &args::Update) -> anyhow::Result<u8> {
@@ -19,7 +19,7 @@ pub fn carry_out(args: &args::Update) -> anyhow::Result<u8> {
 }
 
 fn update(args: &args::Update) -> Result<NetworkUpdate, Refusal> {
-    if args.network.is_none() && args.egress.is_empty() {
+    if args.network.is_none() && args.egress.is_empty() && args.network_rate.is_none() {
         return Err(Refusal {
             message: "update: nothing to change".to_owned(),
             hint: Some("see supermachine update --help".to_owned()),
@@ -31,9 +31,14 @@ fn update(args: &args::Update) -> Result<NetworkUpdate, Refusal> {
     }
     match &args.egress[..] {
         [] => {}
-        [word] if word == NO_RULES => update = update.egress([]),
+        [word] if word == NOTHING => update = update.egress([]),
         texts => update = update.egress(network::rules(texts)?),
     }
+    update = match args.network_rate.as_deref() {
+        None => update,
+        Some(NOTHING) => update.limits(NetworkLimits::default()),
+        Some(text) => update.limits(network::limits(text)?),
+    };
     Ok(update)
 }
 
@@ -67,7 +72,29 @@ mod tests {
         assert_eq!(read(line), Ok(rules));
         let none = NetworkUpdate::new().egress([]);
         assert_eq!(read("supermachine update --egress none a"), Ok(none));
+        let line = "supermachine update --network-rate up=1k,packets=50 a";
+        let limits = NetworkLimits {
+            up: std::num::NonZeroU64::new(1024),
+            down: None,
+            packets: std::num::NonZeroU64::new(50),
+        };
+        assert_eq!(read(line), Ok(NetworkUpdate::new().limits(limits)));
+        let line = "supermachine update --network-rate none a";
+        let free = NetworkUpdate::new().limits(NetworkLimits::default());
+        assert_eq!(read(line), Ok(free));
         for (words, message) in [
+            (
+                "--network-rate 0 a",
+                "--network-rate 0: a size must be more than zero",
+            ),
+            (
+                "--network-rate sideways=1M a",
+                "--network-rate sideways=1M: a rate is bytes a second, like 10M, or any of up=1M,down=10M,packets=5000",
+            ),
+            (
+                "--network-rate up=1M,packets=0 a",
+                "--network-rate up=1M,packets=0: a rate is bytes a second, like 10M, or any of up=1M,down=10M,packets=5000",
+            ),
             ("a", "update: nothing to change"),
             (
                 "--egress x a",

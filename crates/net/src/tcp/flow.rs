@@ -391,6 +391,7 @@ impl Flow {
     fn send_one(&mut self, way: &mut Way<'_>, now: Instant) -> Result<Option<usize>, Fate> {
         let headers = if self.guest.is_ipv4() { IPV4 } else { IPV6 } + TCP;
         let most = usize::from(MTU).max(0xffff - headers - ETHERNET) - headers;
+        let most = most.min(way.link.most());
         if self.sender.next(most).is_none() {
             self.fill(way).map_err(|_| Fate::Broken)?;
         }

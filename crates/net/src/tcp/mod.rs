@@ -232,8 +232,9 @@ impl Tcp {
             match sent {
                 Ok(Sent::All) => flow.queued = false,
                 Ok(Sent::More) => self.waiting.push_back(place),
+                // The next room is for the next one.
                 Ok(Sent::Blocked) => {
-                    self.waiting.push_front(place);
+                    self.waiting.push_back(place);
                     return Flushed::Blocked;
                 }
                 Err(fate) => self.end(place, fate, outbox),

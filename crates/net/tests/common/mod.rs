@@ -1,7 +1,7 @@
 //! A guest that sends what bytes it likes, and the link between it and the stack.
 
 use net::policy::{Mode, Policy};
-use net::{Addresses, Config, Frame, Link, Stack, Upstream};
+use net::{Addresses, Config, Frame, Limits, Link, Stack, Upstream};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -50,6 +50,7 @@ pub fn network(rules: &[String], servers: Vec<SocketAddr>) -> Stack {
             mode: Mode::Public,
             rules,
         },
+        limits: Limits::default(),
         upstream: Upstream { servers, v6: true },
     };
     Stack::new(config, Vec::new()).unwrap()

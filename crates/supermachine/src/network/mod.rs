@@ -2,13 +2,16 @@
 
 mod host;
 mod ports;
+mod traffic;
 mod update;
 mod wiring;
 
 pub use net::policy::{Rule, RuleError};
+pub use net::{Limits as NetworkLimits, Passed, Traffic};
 pub use ports::{PortError, PortMapping};
-pub(crate) use update::policy;
+pub(crate) use traffic::counted;
 pub use update::{NetworkUpdate, NetworkUpdateError};
+pub(crate) use update::{limits, policy};
 pub(crate) use wiring::Wiring;
 
 use serde::{Deserialize, Serialize};

@@ -1,15 +1,16 @@
-//! Changes of what a VM may reach, while it runs or before its next life.
+//! Changes of what a VM may reach and how fast, while it runs or before its next life.
 
-use super::{NetworkMode, PortError, Rule};
+use super::{NetworkLimits, NetworkMode, PortError, Rule};
 use crate::config::VmConfig;
-use proto::control::{Policy, Reach};
+use proto::control::{Limits, Policy, Reach};
 use proto::supervisor;
 
-/// Changes of what a VM may reach. What is not mentioned stays.
+/// Changes of what a VM may reach, and how fast. What is not mentioned stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkUpdate {
     mode: Option<NetworkMode>,
     egress: Option<Vec<Rule>>,
+    limits: Option<NetworkLimits>,
 }
 
 /// Why a change cannot be made.
@@ -35,6 +36,7 @@ impl NetworkUpdate {
         Self {
             mode: None,
             egress: None,
+            limits: None,
         }
     }
 
@@ -51,6 +53,12 @@ impl NetworkUpdate {
         self
     }
 
+    /// How much may pass in a second, in place of what may now.
+    pub const fn limits(mut self, limits: NetworkLimits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
     /// The configuration after the change.
     pub(crate) fn applied(&self, config: &VmConfig) -> Result<VmConfig, NetworkUpdateError> {
         let mut config = config.clone();
@@ -58,6 +66,7 @@ impl NetworkUpdate {
         if let Some(rules) = &self.egress {
             config.egress.clone_from(rules);
         }
+        config.network_limits = self.limits.unwrap_or(config.network_limits);
         if config.network == NetworkMode::None && !config.ports.is_empty() {
             return Err(PortError::NoNetwork.into());
         }
@@ -70,6 +79,7 @@ impl NetworkUpdate {
         supervisor::NetworkUpdate {
             reach: self.mode.map(reach),
             rules: self.egress.as_ref().map(texts),
+            limits: self.limits.map(limits),
         }
     }
 
@@ -89,6 +99,11 @@ impl NetworkUpdate {
         Ok(Self {
             mode: request.reach.map(mode),
             egress: rules.transpose()?,
+            limits: request.limits.map(|limits| NetworkLimits {
+                up: limits.up,
+                down: limits.down,
+                packets: limits.packets,
+            }),
         })
     }
 }
@@ -106,6 +121,15 @@ pub(crate) fn policy(config: &VmConfig) -> Policy {
     Policy {
         reach: reach(config.network),
         rules: config.egress.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// How much may pass, for its VMM.
+pub(crate) const fn limits(limits: NetworkLimits) -> Limits {
+    Limits {
+        up: limits.up,
+        down: limits.down,
+        packets: limits.packets,
     }
 }
 
@@ -128,7 +152,13 @@ mod tests {
         let after = rules.applied(&before).unwrap();
         assert_eq!(after.network, NetworkMode::Public);
         assert_eq!(policy(&after).rules, ["allow:a.example", "deny:*"]);
-        for update in [NetworkUpdate::new(), full, rules] {
+        let slow = NetworkLimits {
+            up: std::num::NonZeroU64::new(1000),
+            ..NetworkLimits::default()
+        };
+        let limited = NetworkUpdate::new().limits(slow);
+        assert_eq!(limited.applied(&before).unwrap().network_limits, slow);
+        for update in [NetworkUpdate::new(), full, rules, limited] {
             let arrived = NetworkUpdate::from_request(&update.to_request()).unwrap();
             assert_eq!(arrived, update);
         }

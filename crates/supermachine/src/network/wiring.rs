@@ -1,7 +1,7 @@
 //! The two ends of a VM's network: what the VMM is told, and what the guest is.
 
 use super::host::{Names, has_ipv6};
-use super::{NetworkMode, PortError, PortMapping, policy};
+use super::{NetworkMode, PortError, PortMapping, limits, policy};
 use crate::config::VmConfig;
 use crate::home::random;
 use crate::storage::{self, Dns};
@@ -58,6 +58,7 @@ impl Wiring {
                 v4: v4.octets(),
                 v6: v6.map(|address| address.octets()),
                 policy: policy(config),
+                limits: limits(config.network_limits),
                 name_servers: servers.iter().map(ToString::to_string).collect(),
                 ports: ports
                     .iter()

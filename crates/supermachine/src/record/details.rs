@@ -6,7 +6,7 @@ use super::summary::VmSummary;
 use crate::bytes::ByteString;
 use crate::config::{RestartPolicy, Retention};
 use crate::health::Health;
-use crate::network::{NetworkMode, Rule};
+use crate::network::{NetworkLimits, NetworkMode, Rule};
 use crate::signals::Signal;
 use crate::time::from_unix_nanos;
 use std::path::{Path, PathBuf};
@@ -46,6 +46,8 @@ pub struct VmDetails {
     pub network: NetworkMode,
     /// The rules, the first that matches a destination decides.
     pub egress: Vec<Rule>,
+    /// How much may pass its network card in a second.
+    pub network_limits: NetworkLimits,
     /// Size of the writable disk in bytes.
     pub disk_size: u64,
     /// The last tests of whether the workload is well.
@@ -83,6 +85,7 @@ impl VmDetails {
             init: record.config.init,
             network: record.config.network,
             egress: record.config.egress.clone(),
+            network_limits: record.config.network_limits,
             disk_size: record.config.disk_size,
             health: record.health.clone(),
             directory: dir.to_owned(),

@@ -26,7 +26,9 @@ pub(super) enum Waiting {
     /// The vCPUs to go on.
     Resumed,
     /// What the VM may reach to be what it asked for.
-    Policy,
+    NetworkUpdate,
+    /// What has passed its network card.
+    Traffic,
     /// Whatever happens, until the VM is gone for good.
     Events,
 }

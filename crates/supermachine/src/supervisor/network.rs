@@ -10,7 +10,7 @@ use proto::control::Command;
 use proto::supervisor::{self, Reply};
 
 impl Supervisor {
-    /// Has the VMM take other rules. The client is answered when they hold. Whether the VM ends right now.
+    /// Has the VMM take other rules and limits. The client is answered when they hold. Whether the VM ends right now.
     pub(super) fn update_network(
         &mut self,
         connection: Connection,
@@ -32,10 +32,21 @@ impl Supervisor {
             connection.reply(&Reply::Done);
             return false;
         }
-        let policy = network::policy(&self.entry.record.config);
+        let config = &self.entry.record.config;
+        let command = Command::UpdateNetwork {
+            policy: network::policy(config),
+            limits: network::limits(config.network_limits),
+        };
         // A VMM that does not take the order is found dead right after.
-        let ends = self.vmm.send(&Command::SetPolicy(policy), &[]).is_err();
-        self.clients.keep(connection, Waiting::Policy);
+        let ends = self.vmm.send(&command, &[]).is_err();
+        self.clients.keep(connection, Waiting::NetworkUpdate);
+        ends
+    }
+
+    /// Asks the VMM for a client what has passed. Whether the VM ends right now.
+    pub(super) fn count_traffic(&mut self, connection: Connection) -> bool {
+        let ends = self.vmm.send(&Command::CountTraffic, &[]).is_err();
+        self.clients.keep(connection, Waiting::Traffic);
         ends
     }
 }

@@ -328,10 +328,14 @@ impl Supervisor {
                         total,
                     });
                 }
-                Event::PolicySet => {
+                Event::NetworkUpdated => {
                     self.tell(EventKind::NetworkUpdated);
-                    self.clients.answer_first(Waiting::Policy, &Reply::Done);
+                    self.clients
+                        .answer_first(Waiting::NetworkUpdate, &Reply::Done);
                 }
+                Event::Traffic(traffic) => self
+                    .clients
+                    .answer_first(Waiting::Traffic, &Reply::Traffic(traffic)),
                 // Nobody else may stop and resume the VM meanwhile.
                 event if self.is_being_copied() => {
                     if let Some(copying) = &self.copying {
@@ -488,6 +492,7 @@ impl Supervisor {
                 self.vmm.set_logs(console, log);
                 return false;
             }
+            RequestBody::CountTraffic => return self.count_traffic(connection),
             RequestBody::UpdateNetwork(update) => {
                 return self.update_network(connection, &update);
             }

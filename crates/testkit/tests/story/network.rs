@@ -285,7 +285,8 @@ signal.pause()
 "#;
 
 #[test]
-fn what_a_running_vm_may_reach_changes_and_connections_that_it_may_not_have_are_reset() {
+fn what_a_running_vm_may_reach_and_how_fast_changes_and_connections_that_it_may_not_have_are_reset()
+{
     let internet = Internet::new();
     let home = Home::new().within(internet.near());
     let image = home.image("python3");
@@ -321,6 +322,16 @@ fn what_a_running_vm_may_reach_changes_and_connections_that_it_may_not_have_are_
 
     update(&["--egress", "none", "vm"]);
     assert_eq!(tried("vm", &[&echo]), format!("{echo} {ECHO}\n"));
+
+    // What is more than a limit allows waits, and arrives whole.
+    update(&["--network-rate", "down=8M,up=100k", "vm"]);
+    let whole = format!("{gift} 8388608 bytes, True\n{echo} {ECHO}\n{udp} hello\n");
+    assert_eq!(tried("vm", &[&gift, &echo, &udp]), whole);
+    let held = home.run(["stats", "--no-stream", "--format", "{{.NetHeld}}", "vm"]);
+    let held = held.ok().trim_end().split_once(" / ");
+    assert!(held.is_some_and(|(down, up)| down != "0" && up != "0"));
+    update(&["--network-rate", "none", "vm"]);
+
     update(&["--network", "none", "vm"]);
     assert_eq!(
         tried("vm", &[&echo, &udp]),

@@ -17,13 +17,14 @@ use crate::event::Token;
 use crate::hypervisor::kvm::Vcpu;
 use crate::hypervisor::{KvmHandle, Vm};
 use crate::memory::Ram;
+use crate::network::Network;
 use crate::os::{Poller, Ready, Watch};
 use crate::slot::Plugged;
 use crate::vcpu::VcpuThreads;
 use ::devices::virtio::vsock::{ConnectionId, Readiness, Vsock};
 use chassis::Chassis;
 use devices::Devices;
-use proto::control::{End, KernelFlavor, Policy, Step};
+use proto::control::{End, KernelFlavor, Step};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -109,9 +110,9 @@ impl Running {
         self.devices.disks.replace(slot, set)
     }
 
-    /// Has other rules say what the guest may reach.
-    pub fn set_network_policy(&self, policy: &Policy) -> Result<(), VmmError> {
-        self.devices.network.set_policy(policy)
+    /// The network card.
+    pub const fn network(&self) -> &Network {
+        &self.devices.network
     }
 
     /// Handles a batch of device events. Returns the host ports that the guest knocked on.

@@ -94,10 +94,11 @@ fn config(args: &args::Run) -> anyhow::Result<VmConfig> {
 
 /// Words about a process, where there is none to start.
 fn refuse_what_says_nothing(args: &args::Run) -> Result<(), Refusal> {
-    if args.network.network.is_some() || !args.network.egress.is_empty() {
+    let network = &args.network;
+    if network.network.is_some() || !network.egress.is_empty() || network.network_rate.is_some() {
         return Err(refusal(
-            "run: --network and --egress cannot be used with --snapshot: its network is as it was",
-            "start the image with them, and snapshot that",
+            "run: --network, --egress and --network-rate cannot be used with --snapshot: its network is as it was",
+            "start the image with them, and snapshot that; or `update` the VM when it runs",
         ));
     }
     if args.detach && !args.image_and_command.is_empty() {

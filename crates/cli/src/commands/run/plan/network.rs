@@ -3,7 +3,9 @@
 use crate::args::{self, Refusal};
 use crate::commands::process::refuse;
 use crate::commands::run::pair;
-use supermachine::{NetworkMode, PortMapping, Rule, VmConfig};
+use crate::sizes;
+use std::num::NonZeroU64;
+use supermachine::{NetworkLimits, NetworkMode, PortMapping, Rule, VmConfig};
 
 /// Puts them into the configuration.
 pub fn apply(mut config: VmConfig, args: &args::Network) -> anyhow::Result<VmConfig> {
@@ -19,7 +21,35 @@ pub fn apply(mut config: VmConfig, args: &args::Network) -> anyhow::Result<VmCon
     config = args.dns.iter().fold(config, VmConfig::dns);
     config = args.dns_search.iter().fold(config, VmConfig::dns_search);
     config = args.dns_option.iter().fold(config, VmConfig::dns_option);
+    if let Some(text) = &args.network_rate {
+        config = config.network_limits(limits(text)?);
+    }
     Ok(config.egress(rules(&args.egress)?))
+}
+
+/// Reads limits: `10M`, or `up=1M,down=10M,packets=5000`.
+pub fn limits(text: &str) -> Result<NetworkLimits, Refusal> {
+    let wrong = || {
+        let what = "a rate is bytes a second, like 10M, or any of up=1M,down=10M,packets=5000";
+        refuse("--network-rate", text, what)
+    };
+    let bytes = |size: &str| {
+        let bytes = sizes::parse(size).map_err(|error| refuse("--network-rate", text, error))?;
+        Ok::<_, Refusal>(NonZeroU64::new(bytes))
+    };
+    let mut limits = NetworkLimits::default();
+    for part in text.split(',') {
+        match part.split_once('=') {
+            Some(("up", size)) => limits.up = bytes(size)?,
+            Some(("down", size)) => limits.down = bytes(size)?,
+            Some(("packets", count)) => {
+                limits.packets = Some(count.parse().map_err(|_| wrong())?);
+            }
+            None => (limits.up, limits.down) = (bytes(part)?, bytes(part)?),
+            Some(_) => return Err(wrong()),
+        }
+    }
+    Ok(limits)
 }
 
 /// Reads rules.
