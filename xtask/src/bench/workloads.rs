@@ -11,16 +11,19 @@ use std::time::Instant;
 /// Something to run, and what it has to say in the end.
 struct Workload {
     name: &'static str,
+    image: &'static str,
+    flags: &'static [&'static str],
     words: &'static [&'static str],
     says: &'static str,
 }
 
-const IMAGE: &str = "runtimes";
 const RUNS: usize = 3;
 
 const ALL: &[Workload] = &[
     Workload {
         name: "Java: a key pair made, kept and listed (keytool)",
+        image: "runtimes",
+        flags: &[],
         words: &[
             "sh",
             "-ec",
@@ -31,6 +34,8 @@ const ALL: &[Workload] = &[
     },
     Workload {
         name: "Node: a web server that is asked for its page",
+        image: "runtimes",
+        flags: &[],
         words: &[
             "node",
             "-e",
@@ -40,29 +45,45 @@ const ALL: &[Workload] = &[
         ],
         says: "served a page",
     },
+    Workload {
+        name: "Chromium, headless: the DOM of a page after its script ran",
+        image: "browser",
+        // It keeps what its processes share in /dev/shm.
+        flags: &["--memory", "1G", "--shm-size", "256M"],
+        words: &[
+            "chromium",
+            "--headless",
+            // Its sandbox refuses to be set up by root.
+            "--no-sandbox",
+            "--disable-gpu",
+            "--dump-dom",
+            "data:text/html,<p id=answer></p><script>answer.textContent = 6 * 7</script>",
+        ],
+        says: "<p id=\"answer\">42</p>",
+    },
 ];
 
 /// Runs each some times and prints how long it took.
 pub fn run() -> Result<()> {
     needs::ensure(&[needs::BUILD, needs::IMAGES])?;
     let programs = Programs::find()?;
-    let layouts = images::ensure([images::find(IMAGE)?])?;
     let home = tempfile::tempdir()?;
     let command = |words: &[&str]| -> Result<Command> {
         let mut command = Command::new(programs.cli()?);
         command.env("SUPERMACHINE_HOME", home.path()).args(words);
         Ok(command)
     };
-    let image = format!("oci:{}", layouts[0].display());
-    command(&["pull", "--quiet", &image])?.text()?;
-    // The first start makes the template.
-    command(&["run", "--rm", &image, "true"])?.text()?;
     for workload in ALL {
+        let layouts = images::ensure([images::find(workload.image)?])?;
+        let image = format!("oci:{}", layouts[0].display());
+        let start = [&["run", "--rm"], workload.flags, &[&image]].concat();
+        command(&["pull", "--quiet", &image])?.text()?;
+        // The first start makes the template.
+        command(&[&start[..], &["true"]].concat())?.text()?;
         let mut times = Vec::new();
         for _ in 0..RUNS {
-            let words = [&["run", "--rm", &image], workload.words].concat();
             let started = Instant::now();
-            let said = command(&words)?.text()?;
+            let said = command(&[&start[..], workload.words].concat())?.text()?;
             times.push(format!("{:.2} s", started.elapsed().as_secs_f64()));
             ensure!(
                 said.contains(workload.says),

@@ -61,6 +61,11 @@ pub fn runtimes() -> Result<Recipe> {
     )
 }
 
+/// The image `browser`.
+pub fn browser() -> Result<Recipe> {
+    recipe("chromium", "CMD [\"chromium\"]")
+}
+
 /// The image `fio`.
 pub fn fio() -> Result<Recipe> {
     recipe("fio", "CMD [\"fio\", \"--version\"]")

@@ -92,6 +92,11 @@ const BENCH: &[Image] = &[
         recipe: debian::fio,
     },
     Image {
+        name: "browser",
+        help: "Debian with Chromium, for the bench",
+        recipe: debian::browser,
+    },
+    Image {
         name: "runtimes",
         help: "Debian with Java and Node, for the bench",
         recipe: debian::runtimes,

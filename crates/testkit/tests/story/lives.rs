@@ -229,3 +229,44 @@ fn status(home: &Home, name: &str) -> String {
     let out = home.run(["inspect", "-f", "{{.State.Status}}", name]);
     out.ok().trim_end().to_owned()
 }
+
+#[test]
+fn what_a_vm_was_made_with_it_has_in_every_life() {
+    let home = Home::new();
+    let image = home.image("busybox");
+    let script = "echo life >> /data/lives; wc -l < /data/lives; ulimit -n; cat /proc/sys/vm/swappiness; touch /x; \
+                  ls /sys/class/net | grep -c eth0; ip -4 -o addr show dev eth0 | wc -l; df -P /small | awk 'NR == 2 { print $2 }'";
+    let flags = [
+        "create",
+        "--name",
+        "vm1",
+        "-v",
+        "data:/data",
+        "--read-only",
+        "--ulimit",
+        "nofile=77",
+        "--sysctl",
+        "vm.swappiness=33",
+        "--network",
+        "none",
+        "--tmpfs",
+        "/small:size=1m",
+        &image,
+        "sh",
+        "-c",
+        script,
+    ];
+    home.run(flags).ok();
+    for life in ["1", "2", "3"] {
+        let told = home.run(["start", "-a", "vm1"]);
+        assert_eq!(told.ok(), format!("{life}\n77\n33\n1\n0\n1024\n"));
+        assert!(
+            told.stderr.contains("Read-only file system"),
+            "{}",
+            told.stderr
+        );
+    }
+    home.run(["rm", "vm1"]).ok();
+    home.run(["volume", "rm", "data"]).ok();
+    home.assert_nothing_left();
+}

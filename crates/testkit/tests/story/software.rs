@@ -58,6 +58,8 @@ fn postgresql_initialises_serves_and_keeps_its_data_over_stop_and_start() {
     };
     let make = "create table t as select n, md5(n::text) as sum from generate_series(1, 1000) n; select count(*) from t";
     assert_eq!(sql(make), "1000\n");
+    let version = exec(&home, &[], &["db", "apt-get", "--version"]);
+    assert!(version.starts_with("apt "), "{version}");
     home.run(["stop", "-t", "60", "db"]).ok();
     assert_eq!(home.run(["wait", "db"]).ok(), "0\n");
     home.run(["start", "db"]).ok();

@@ -208,3 +208,32 @@ fn without_room_nothing_is_left() {
     home.run(["snapshot", "rm", "s1"]).ok();
     assert_nothing(&home);
 }
+
+#[test]
+fn a_warm_workload_has_the_limits_and_the_network_it_was_given() {
+    let home = Home::new();
+    let image = home.image("busybox");
+    let flags = [
+        "--ulimit",
+        "nofile=77",
+        "--sysctl",
+        "vm.swappiness=33",
+        "--network",
+        "none",
+        "--group-add",
+        "99",
+    ];
+    let script = "ulimit -n > /facts; id -G >> /facts; echo up; exec tail -f /dev/null";
+    let what = [
+        "--name", "s1", "--ready", "log:up", "--", "sh", "-c", script,
+    ];
+    let out = home.run([&["warm"], &flags[..], &[&image], &what].concat());
+    assert_eq!(out.ok(), "s1\n");
+    let facts = beside(
+        &home,
+        "cat /facts /proc/sys/vm/swappiness; ip -4 -o addr show dev eth0 | wc -l",
+    );
+    assert_eq!(facts, "77\n0 99\n33\n0\n");
+    home.run(["snapshot", "rm", "s1"]).ok();
+    assert_nothing(&home);
+}
