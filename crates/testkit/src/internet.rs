@@ -104,9 +104,18 @@ impl Internet {
     }
 
     fn serve(&mut self, namespace: &str, addresses: [&str; 2]) {
+        self.start(namespace, SERVICES, &addresses);
+    }
+
+    /// One more service on the server: a script that says `ready`.
+    pub fn also_serve(&mut self, script: &str, words: &[&str]) {
+        self.start(&self.far.clone(), script, words);
+    }
+
+    fn start(&mut self, namespace: &str, script: &str, words: &[&str]) {
         let mut server = Command::new("ip")
-            .args(["netns", "exec", namespace, "python3", "-c", SERVICES])
-            .args(addresses)
+            .args(["netns", "exec", namespace, "python3", "-c", script])
+            .args(words)
             .stdout(Stdio::piped())
             .spawn()
             .expect("start python3");

@@ -10,6 +10,7 @@ mod files;
 mod kills;
 mod lives;
 mod network;
+mod network_programs;
 mod people;
 mod programs;
 mod registers;
