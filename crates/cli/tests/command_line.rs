@@ -66,7 +66,8 @@ fn a_wrong_command_line_is_125_and_one_line_with_a_hint() {
         "run --disk-size lots alpine",
         "run --timeout 0s alpine",
         "run --cpus 0 alpine",
-        "run --network mynet alpine",
+        "run --network a1 --network b1 alpine",
+        "run --network-alias db alpine",
         "run -it alpine",
         "run -P alpine",
         "run UPPERCASE",
@@ -273,4 +274,34 @@ fn debug_tells_more_on_standard_error_only() {
 
 fn path(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+#[test]
+fn networks_are_made_listed_and_removed_and_a_vm_is_on_none_that_is_not_there() {
+    let home = Home::new();
+    assert_eq!(home.succeeds("network create inner"), "inner\n");
+    assert_eq!(home.succeeds("network create outer"), "outer\n");
+    assert!(
+        home.fails("network create inner", 125)
+            .contains("is there already")
+    );
+    assert!(
+        home.fails("network create none", 125)
+            .contains("not a name for a network")
+    );
+    assert_eq!(home.succeeds("network ls -q"), "inner\nouter\n");
+    let about = home.succeeds("network inspect outer");
+    assert!(about.contains(r#""subnet": "198.18.2.0/24""#), "{about}");
+    let missing = home.fails("run --network absent alpine", 125);
+    assert!(
+        missing.ends_with("hint: `supermachine network create absent` makes it, `network ls` lists those there are\n"),
+        "{missing}"
+    );
+    assert_eq!(home.succeeds("network rm inner"), "inner\n");
+    assert_eq!(home.succeeds("network prune"), "outer\n");
+    home.fails("network inspect outer", 125);
+    assert_eq!(
+        home.succeeds("network ls"),
+        "NAME   SUBNET   CREATED   VMS\n"
+    );
 }

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
 /// Length of the link's prefix.
 pub const PREFIX_V4: u8 = 16;
+/// Length of the prefix of a link whose guest is a member of a network: the other half of the block is for those.
+pub const PREFIX_MEMBER: u8 = 15;
 /// The same for IPv6, from the unique local addresses (RFC 4193).
 pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd53, 0x6d76, 0, 0, 0, 0, 0, 1);
 /// Length of the link's IPv6 prefix.
@@ -26,6 +28,31 @@ pub struct Addresses {
     pub v4: Ipv4Addr,
     /// IPv6 address, if the guest has a way into the IPv6 world.
     pub v6: Option<Ipv6Addr>,
+}
+
+/// The addresses of a network of several guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    /// The lowest one.
+    pub address: Ipv4Addr,
+    /// How many bits they have in common.
+    pub prefix: u8,
+}
+
+impl Subnet {
+    /// Whether it is one of them.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        let mask = u32::MAX
+            .checked_shl(32 - u32::from(self.prefix.min(32)))
+            .unwrap_or(0);
+        (address.to_bits() ^ self.address.to_bits()) & mask == 0
+    }
+}
+
+impl std::fmt::Display for Subnet {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}/{}", self.address, self.prefix)
+    }
 }
 
 impl Addresses {

@@ -8,6 +8,7 @@
 //! ```text
 //! frames ── Link ── Stack ─┬─ tcp     a connection per flow, spliced
 //!                          ├─ udp     a socket per flow; pings too
+//!                          ├─ members packets from guest to guest, on a network of several
 //!                          ├─ dns     the gateway's resolver
 //!                          └─ policy  asked once per flow
 //! ```
@@ -24,6 +25,7 @@ mod dns;
 mod link;
 mod local;
 mod lost;
+mod members;
 mod meter;
 mod outbox;
 pub mod policy;
@@ -36,10 +38,13 @@ mod tcp;
 mod udp;
 mod wire;
 
-pub use addresses::{Addresses, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, MTU, PREFIX_V4, PREFIX_V6};
+pub use addresses::{
+    Addresses, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, MTU, PREFIX_MEMBER, PREFIX_V4, PREFIX_V6,
+    Subnet,
+};
 pub use dns::Upstream;
 pub use link::{Frame, Link, Segmentation};
 pub use lost::Lost;
 pub use meter::{Limits, Passed, Traffic};
 pub use publish::Published;
-pub use stack::{Config, Refusal, Stack, Waiter, Woken};
+pub use stack::{Config, Quest, Refusal, Stack, Waiter, Woken};

@@ -1,7 +1,7 @@
 //! Waiting for many sockets at once.
 
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
 use std::io;
 use std::mem::MaybeUninit;
@@ -21,6 +21,10 @@ pub(crate) enum Token {
     Published(u32),
     /// A question to a name server.
     Query(u32),
+    /// A channel to another member of the network.
+    Member(u32),
+    /// The owner has told the stack something.
+    Told,
 }
 
 impl Token {
@@ -31,6 +35,8 @@ impl Token {
             Self::Datagrams(index) => (2, index),
             Self::Published(index) => (3, index),
             Self::Query(index) => (4, index),
+            Self::Member(index) => (5, index),
+            Self::Told => (6, 0),
         };
         kind << 32 | index as u64
     }
@@ -42,6 +48,8 @@ impl Token {
             2 => Self::Datagrams(index),
             3 => Self::Published(index),
             4 => Self::Query(index),
+            5 => Self::Member(index),
+            6 => Self::Told,
             _ => Self::Owner,
         }
     }
@@ -57,18 +65,33 @@ pub(crate) struct Ready {
 
 /// An epoll instance. Sockets leave it when they are closed.
 #[derive(Debug)]
-pub(crate) struct Poll(OwnedFd);
+pub(crate) struct Poll {
+    epoll: OwnedFd,
+    /// Nobody reads it: that it is written is the news.
+    told: OwnedFd,
+}
 
 impl Poll {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(epoll::create(CreateFlags::CLOEXEC)?))
+        let poll = Self {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            told: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        };
+        poll.add(&poll.told, Token::Told)?;
+        Ok(poll)
+    }
+
+    /// Ends a wait.
+    pub(crate) fn tell(&self) {
+        // Its counter is full after more news than a machine has time for.
+        let _ = rustix::io::write(&self.told, &1_u64.to_ne_bytes());
     }
 
     /// Watches for the moments in which reading or writing becomes possible.
     pub(crate) fn add(&self, socket: impl AsFd, token: Token) -> io::Result<()> {
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         Ok(epoll::add(
-            &self.0,
+            &self.epoll,
             socket,
             EventData::new_u64(token.bits()),
             flags,
@@ -78,7 +101,7 @@ impl Poll {
     /// Watches for as long as something can be read.
     pub(crate) fn add_level(&self, source: impl AsFd, token: Token) -> io::Result<()> {
         Ok(epoll::add(
-            &self.0,
+            &self.epoll,
             source,
             EventData::new_u64(token.bits()),
             EventFlags::IN,
@@ -92,7 +115,7 @@ impl Poll {
             tv_nsec: time.subsec_nanos().into(),
         });
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); 256];
-        match epoll::wait(&self.0, &mut events, timeout.as_ref()) {
+        match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
             Ok((ready, _)) => Ok(ready.iter().map(describe).collect()),
             Err(Errno::INTR) => Ok(Vec::new()),
             Err(error) => Err(error.into()),

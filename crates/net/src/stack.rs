@@ -1,10 +1,11 @@
 //! Everything together: a frame or a socket's readiness in, the right room for it.
 
-use crate::addresses::{Addresses, gateway_like, is_gateway};
+use crate::addresses::{Addresses, Subnet, gateway_like, is_gateway};
 use crate::dns::{self, Desk, Resolver, Upstream};
 use crate::link::Link;
 use crate::local::OwnAddresses;
 use crate::lost::Lost;
+use crate::members::Members;
 use crate::meter::{Limits, Meter, Traffic};
 use crate::outbox::Outbox;
 use crate::policy::{Decision, Facts, Names, Policy, Protocol, v4_inside};
@@ -17,7 +18,7 @@ use crate::wire::{self, Packet, Segment, Unreachable};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,17 @@ pub struct Config {
     pub limits: Limits,
     /// Who answers questions for names.
     pub upstream: Upstream,
+    /// The network that the guest is a member of, if it is.
+    pub subnet: Option<Subnet>,
+}
+
+/// What only the owner of a stack can know: who else is a member of the guest's network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Quest {
+    /// A way to the member with this address; answered by [`Stack::meet`] or [`Stack::miss`].
+    Member(Ipv4Addr),
+    /// Who has this name, in lower case; answered by [`Stack::named`].
+    Name(String),
 }
 
 /// A flow that was refused.
@@ -99,8 +111,10 @@ pub struct Stack {
     outbox: Outbox,
     tcp: Tcp,
     datagrams: Datagrams,
-    datagrams_first: bool,
+    /// Of the three kinds of flows.
+    first_flushed: usize,
     resolver: Resolver,
+    members: Option<Members>,
     published: Vec<Published>,
     ready: Vec<Ready>,
     frame: Vec<u8>,
@@ -131,8 +145,15 @@ impl Stack {
         }
         let mut meter = Meter::default();
         meter.limit(config.limits, now);
+        let own = config.addresses.v4;
+        let resolver = Resolver::new(config.upstream);
         Ok(Self {
             meter,
+            members: config.subnet.map(|subnet| Members::new(subnet, own)),
+            resolver: match config.subnet {
+                Some(_) => resolver.with_members(),
+                None => resolver,
+            },
             outbox: Outbox::new(config.addresses.mac),
             addresses: config.addresses,
             policy: config.policy,
@@ -141,8 +162,7 @@ impl Stack {
             poll,
             tcp: Tcp::new(now),
             datagrams: Datagrams::new(now),
-            datagrams_first: false,
-            resolver: Resolver::new(config.upstream),
+            first_flushed: 0,
             published,
             ready: Vec::new(),
             frame: Vec::new(),
@@ -190,7 +210,7 @@ impl Stack {
         let link = &mut meter.over(link, now);
         let more_frames = self.take_frames(link, now);
         self.blocked = !self.outbox.flush(link);
-        let mut flushed = [Flushed::Blocked; 2];
+        let mut flushed = [Flushed::Blocked; 3];
         if !self.blocked {
             flushed = self.flush_flows(link, now);
             // What those had to say about flows that ended.
@@ -202,15 +222,20 @@ impl Stack {
             || (!self.blocked && flushed.contains(&Flushed::More));
     }
 
-    /// What little a limit lets pass is for both in turns.
-    fn flush_flows(&mut self, link: &mut dyn Link, now: Instant) -> [Flushed; 2] {
-        self.datagrams_first = !self.datagrams_first;
-        if self.datagrams_first {
-            let datagrams = self.datagrams.flush(link, &mut self.outbox, now);
-            return [self.tcp.flush(link, &mut self.outbox, now), datagrams];
+    /// What little a limit lets pass is for all kinds of flows in turns.
+    fn flush_flows(&mut self, link: &mut dyn Link, now: Instant) -> [Flushed; 3] {
+        self.first_flushed = self.first_flushed.wrapping_add(1);
+        let mut flushed = [Flushed::All; 3];
+        for step in 0..flushed.len() {
+            let kind = (self.first_flushed + step) % flushed.len();
+            flushed[kind] = match (kind, &mut self.members) {
+                (0, _) => self.tcp.flush(link, &mut self.outbox, now),
+                (1, _) => self.datagrams.flush(link, &mut self.outbox, now),
+                (_, Some(members)) => members.flush(link, &mut self.outbox),
+                (_, None) => Flushed::All,
+            };
         }
-        let tcp = self.tcp.flush(link, &mut self.outbox, now);
-        [tcp, self.datagrams.flush(link, &mut self.outbox, now)]
+        flushed
     }
 
     /// Whether frames wait for room on the link: call [`Stack::turn`] when there is some.
@@ -221,8 +246,42 @@ impl Stack {
     /// The flows there are, for a copy of the guest.
     pub fn flows(&self) -> Vec<Lost> {
         let mac = self.outbox.mac();
-        let connections = self.tcp.connections(mac);
+        let members = self.members.iter();
+        let members = members.flat_map(|members| members.connections(mac));
+        let connections = self.tcp.connections(mac).chain(members);
         connections.chain(self.datagrams.flows(mac)).collect()
+    }
+
+    /// What the owner is to find out. Each is asked once, until it is answered.
+    pub fn take_quests(&mut self) -> Vec<Quest> {
+        let names = self.resolver.take_unasked().into_iter().map(Quest::Name);
+        let addresses = self.members.as_mut().map(Members::take_unasked);
+        let addresses = addresses.into_iter().flatten().map(Quest::Member);
+        addresses.chain(names).collect()
+    }
+
+    /// A way to another member: the end of a pair of sequenced-packet sockets whose other end is with that member's
+    /// stack.
+    pub fn meet(&mut self, address: Ipv4Addr, channel: OwnedFd) {
+        if let Some(members) = &mut self.members {
+            members.meet(address, channel, (&self.poll, &mut self.outbox));
+            self.poll.tell();
+        }
+    }
+
+    /// No member has this address.
+    pub fn miss(&mut self, address: Ipv4Addr) {
+        if let Some(members) = &mut self.members {
+            members.miss(address, &mut self.outbox);
+            self.poll.tell();
+        }
+    }
+
+    /// Who of the members has a name, if one has.
+    pub fn named(&mut self, name: &str, member: Option<Ipv4Addr>) {
+        let (resolver, mut desk) = self.desk(Instant::now());
+        resolver.named(name, member, &mut desk);
+        self.poll.tell();
     }
 
     /// Tells the guest, a copy, that the flows it remembers are no more. Whatever it asks the gateway later is answered
@@ -288,6 +347,11 @@ impl Stack {
         let mut count = 0;
         while count < FRAMES && link.receive(&mut frame) {
             count += 1;
+            if let Some(members) = &mut self.members
+                && members.take(&frame, &mut self.outbox)
+            {
+                continue;
+            }
             if let (Some(packet), Some(sender)) = (wire::parse(&frame), wire::sender(&frame)) {
                 self.packet(&packet, sender, now);
             }
@@ -447,7 +511,13 @@ impl Stack {
 
     fn socket_ready(&mut self, ready: Ready, now: Instant) {
         match ready.token {
-            Token::Owner => {}
+            Token::Owner | Token::Told => {}
+            Token::Member(place) => {
+                if let Some(members) = &mut self.members {
+                    let possible = (ready.readable, ready.writable);
+                    members.ready(place, possible, &mut self.outbox);
+                }
+            }
             Token::Tcp(place) => {
                 self.tcp
                     .ready(place, ready.readable, ready.writable, &mut self.outbox);

@@ -31,7 +31,7 @@ use core::num::NonZeroU64;
 use serde::{Deserialize, Serialize};
 
 /// Version of this conversation. Both ends come from one build; the check catches mixed installations.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 6;
 
 /// The largest packet either side sends.
 pub const MAX_PACKET: usize = 64 << 10;
@@ -85,6 +85,20 @@ pub enum Command {
     },
     /// Tells what has passed the network card; answers `Traffic`.
     CountTraffic,
+    /// Who has an address of [`Network::subnet`]: another member, to whom the descriptor leads (an end of a pair of
+    /// sequenced-packet sockets, a packet per message, whose other end another VMM has), or nobody, without one.
+    /// Answers [`Event::MemberSought`], or comes unasked.
+    SetMember {
+        /// The member's.
+        address: [u8; 4],
+    },
+    /// Answers [`Event::NameSought`].
+    SetName {
+        /// As it was asked for.
+        name: String,
+        /// Of the member that has the name, if one has.
+        address: Option<[u8; 4]>,
+    },
 }
 
 /// What to continue.
@@ -161,6 +175,17 @@ pub struct Network {
     pub name_servers: Vec<String>,
     /// Ports of the host that lead to the guest's.
     pub ports: Vec<Port>,
+    /// The addresses of the network that the guest is a member of, if it is of one.
+    pub subnet: Option<Subnet>,
+}
+
+/// The addresses of a network with several members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    /// The lowest one.
+    pub address: [u8; 4],
+    /// How many bits they have in common.
+    pub prefix: u8,
 }
 
 /// What a VM may reach.
@@ -329,6 +354,18 @@ pub enum Event {
         reason: String,
         /// Refusals so far, these and others.
         total: u64,
+    },
+    /// The guest has something for an address of its network. Not sent again before it is answered by
+    /// [`Command::SetMember`].
+    MemberSought {
+        /// Whose.
+        address: [u8; 4],
+    },
+    /// The guest asks for a name, which may be that of a member of its network. Not sent again before it is answered by
+    /// [`Command::SetName`].
+    NameSought {
+        /// In lower case, without the last dot.
+        name: String,
     },
 }
 

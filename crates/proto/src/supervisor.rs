@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Version of this conversation.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 6;
 
 /// The largest packet either side sends.
 pub const MAX_PACKET: usize = 64 << 10;
@@ -73,6 +73,15 @@ pub enum RequestBody {
     /// What happens to the VM. Answered by one [`Reply::Happened`] for each, from its start on as far as is remembered,
     /// then `Done` when it is gone for good. Who does not read is dropped.
     Events,
+    /// A way to another member of the VM's network, with that member's stack at its other end (see
+    /// [`crate::control::Command::SetMember`]). Brings the descriptor. Not answered; where it is not wanted the
+    /// descriptor is closed.
+    Meet {
+        /// The name of the network.
+        network: String,
+        /// The other member's.
+        address: [u8; 4],
+    },
 }
 
 /// Changes of what a VM may reach; what is absent stays.

@@ -70,6 +70,8 @@ pub struct VmConfig {
     pub(crate) cpu_limit: Option<u32>,
     pub(crate) network: NetworkMode,
     #[serde(default)]
+    pub(crate) network_aliases: Vec<String>,
+    #[serde(default)]
     pub(crate) egress: Vec<Rule>,
     #[serde(default)]
     pub(crate) network_limits: NetworkLimits,
@@ -233,6 +235,7 @@ impl VmConfig {
             pids_limit: None,
             cpu_limit: None,
             network: NetworkMode::Public,
+            network_aliases: Vec::new(),
             egress: Vec::new(),
             network_limits: NetworkLimits {
                 up: None,
@@ -391,8 +394,19 @@ impl VmConfig {
     }
 
     /// What the VM may reach, public addresses by default.
-    pub const fn network(mut self, mode: NetworkMode) -> Self {
+    pub fn network(mut self, mode: NetworkMode) -> Self {
         self.network = mode;
+        self
+    }
+
+    /// What the VM may reach.
+    pub const fn network_mode(&self) -> &NetworkMode {
+        &self.network
+    }
+
+    /// Adds names by which other members of a network with a name find the VM, beside its own.
+    pub fn network_alias(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.network_aliases.extend(names);
         self
     }
 

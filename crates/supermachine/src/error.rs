@@ -3,7 +3,7 @@
 pub use crate::assets::AssetError;
 pub use crate::files::FilesError;
 pub use crate::home::HomeError;
-pub use crate::network::{NetworkUpdateError, PortError};
+pub use crate::network::{NetworkError, NetworkUpdateError, PortError};
 pub use crate::packet::PacketError;
 pub use crate::pool::PoolError;
 pub use crate::ready::ReadyError;
@@ -34,6 +34,9 @@ pub enum Error {
     /// What a VM may reach cannot be changed so.
     #[error(transparent)]
     NetworkUpdate(#[from] NetworkUpdateError),
+    /// A network that has a name, or should have one.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The state directory cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -308,6 +311,7 @@ impl Error {
                 return Some(format!("`supermachine pull {pull}` brings it"));
             }
             Self::Storage(error) => return error.hint(),
+            Self::Network(error) => return error.hint(),
             Self::Pool(error) => return error.hint().map(str::to_owned),
             Self::Detached { hint, .. } => return hint.clone(),
             Self::Shared(error) => return error.hint(),

@@ -59,7 +59,7 @@ impl Fork {
         config: &VmConfig,
     ) -> Result<Vm, Error> {
         let image = runtime.boot_image(&record.image, &record.image_digest)?;
-        let plan = Plan::copy(&image, &Facts::from(record), config)?;
+        let plan = Plan::copy(runtime.state(), &image, &Facts::from(record), config)?;
         let program = runtime.programs()?.vmm();
         let vmm = VmmProcess::adopt(program, (self.pid, self.control, self.pidfd));
         let source = Source::Fork(Box::new(vmm), self.disk, self.base);

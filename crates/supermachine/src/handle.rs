@@ -78,7 +78,7 @@ impl Image {
     ) -> Result<Vm, Error> {
         self.check_platform()?;
         let boot = self.to_boot();
-        let plan = Plan::new(&boot, config)?;
+        let plan = Plan::new(self.runtime.state(), &boot, config)?;
         self.runtime
             .launch_attached(boot, plan, Source::Image, attachment)
     }

@@ -76,6 +76,7 @@ impl Home {
             "templates",
             "snapshots",
             "volumes",
+            "networks",
         ] {
             make_private(&home.dir.join(room))?;
         }
@@ -153,6 +154,10 @@ impl Home {
 
     pub(crate) fn volumes(&self) -> PathBuf {
         self.dir.join("volumes")
+    }
+
+    pub(crate) fn networks(&self) -> PathBuf {
+        self.dir.join("networks")
     }
 
     pub(crate) fn templates(&self) -> Shelf {

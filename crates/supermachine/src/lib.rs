@@ -101,8 +101,8 @@ pub use handle::Image;
 pub use health::{Health, Probe};
 pub use lives::Lives;
 pub use network::{
-    NetworkLimits, NetworkMode, NetworkUpdate, NetworkUpdateError, Passed, PortError, PortMapping,
-    Rule, RuleError, Traffic,
+    NetworkError, NetworkInfo, NetworkLimits, NetworkMember, NetworkMode, NetworkUpdate,
+    NetworkUpdateError, Passed, PortError, PortMapping, Rule, RuleError, Traffic,
 };
 pub use pool::{Pool, PoolBuilder, PoolStats, PooledVm};
 pub use proto::control::{KernelFlavor, Step};

@@ -10,7 +10,7 @@ use crate::home::Home;
 use crate::liveness::Liveness;
 use crate::log::LogReader;
 use crate::names;
-use crate::network::NetworkUpdate;
+use crate::network::{NetworkInfo, NetworkUpdate, Networks};
 use crate::record::{Registry, State, VmDetails, VmStatus, VmSummary};
 use crate::setup::{self, SetupReport};
 use crate::snapshots::{self, Snapshot, SnapshotInfo};
@@ -154,7 +154,7 @@ impl Runtime {
     }
 
     pub(crate) fn start(&self, image: BootImage, config: &VmConfig) -> Result<Vm, Error> {
-        let plan = Plan::new(&image, config)?;
+        let plan = Plan::new(&self.inner.home, &image, config)?;
         self.launch(image, plan, Source::Image)
     }
 
@@ -162,7 +162,7 @@ impl Runtime {
     pub(crate) fn start_again(&self, name: &str, attachment: Option<OwnedFd>) -> Result<Vm, Error> {
         let entry = self.registry().reopen(name)?;
         let image = self.boot_image(&entry.record.image, &entry.record.image_digest)?;
-        let plan = Plan::again(&image, &entry.record)?;
+        let plan = Plan::again(&self.inner.home, &image, &entry.record)?;
         self.launch_attached(image, plan, Source::Reopened(Box::new(entry)), attachment)
     }
 
@@ -170,14 +170,14 @@ impl Runtime {
     pub(crate) fn revive(&self, estate: Box<Estate>) -> Result<Vm, Error> {
         let last = estate.record();
         let image = self.boot_image(&last.image, &last.image_digest)?;
-        let mut plan = Plan::again(&image, last)?;
+        let mut plan = Plan::again(&self.inner.home, &image, last)?;
         plan.record.restarts = last.restarts + 1;
         self.launch(image, plan, Source::Again(estate))
     }
 
     /// Makes the record of a VM that is started later.
     pub fn create(&self, image: &Image, config: &VmConfig) -> Result<VmSummary, Error> {
-        let mut plan = Plan::new(&image.checked()?, config)?;
+        let mut plan = Plan::new(&self.inner.home, &image.checked()?, config)?;
         plan.record.state = State::Created;
         let entry = self.registry().create(plan.record)?;
         Ok(self.registry().summary(&entry.record.id)?)
@@ -311,6 +311,26 @@ impl Runtime {
         let stored = self.store()?.get(&id)?;
         let stored = stored.ok_or_else(|| Error::ImageGone(reference.to_owned()))?;
         Ok(self.image(stored, reference).to_boot())
+    }
+
+    /// Makes a network on which VMs find each other, see [`crate::NetworkMode::Named`].
+    pub fn create_network(&self, name: &str) -> Result<(), Error> {
+        Ok(Networks::new(&self.inner.home).create(name)?)
+    }
+
+    /// Every network that has a name.
+    pub fn networks(&self) -> Result<Vec<NetworkInfo>, Error> {
+        Ok(Networks::new(&self.inner.home).list()?)
+    }
+
+    /// What is known of a network.
+    pub fn network(&self, name: &str) -> Result<NetworkInfo, Error> {
+        Ok(Networks::new(&self.inner.home).info(name)?)
+    }
+
+    /// Removes a network that no VM is on.
+    pub fn remove_network(&self, name: &str) -> Result<(), Error> {
+        Ok(Networks::new(&self.inner.home).remove(name)?)
     }
 
     /// Makes a volume, of 10 GiB unless a size is given. One that is there already is fine, unless it has another size.

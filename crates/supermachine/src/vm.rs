@@ -332,6 +332,7 @@ impl Vm {
     /// Changes what the VM may reach, and how fast. When this returns the new rules hold, connections that they refuse are reset, and
     /// every later copy and life of the VM has them.
     pub fn update_network(&self, update: &NetworkUpdate) -> Result<(), Error> {
+        update.check_live(&self.record.config)?;
         self.supervisor().ask(
             RequestBody::UpdateNetwork(update.to_request()),
             Deadline::after(ANSWER),

@@ -219,6 +219,14 @@ impl Session<'_> {
                     self.machine.set_disk(slot, &mut self.disks)?;
                 }
             }
+            Command::SetMember { address } => {
+                let network = self.machine.network();
+                network.set_member(address.into(), files.into_iter().next());
+            }
+            Command::SetName { name, address } => {
+                let network = self.machine.network();
+                network.set_name(&name, address.map(Into::into));
+            }
             Command::Pause if !self.paused => {
                 poller.remove(self.machine.poller()).map_err(failed())?;
                 self.machine.pause();

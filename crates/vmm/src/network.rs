@@ -11,12 +11,14 @@ use crate::slot::{Backplane, Plugged};
 use devices::virtio::net::{Header, Net, Segmentation};
 use net::policy::{Mode, Policy, Rule};
 use net::{
-    Addresses, Config, Frame, Limits, Link, Lost, Passed, Published, Stack, Upstream, Waiter,
+    Addresses, Config, Frame, Limits, Link, Lost, Passed, Published, Quest, Stack, Subnet,
+    Upstream, Waiter,
 };
 use proto::control::{self, Event, Reach, Step};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use snapshot::state::{State, StateWriter};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -66,6 +68,10 @@ fn configure(network: &control::Network) -> Result<Config, VmmError> {
             servers: servers.collect::<Result<_, _>>()?,
             v6: network.v6.is_some(),
         },
+        subnet: network.subnet.map(|subnet| Subnet {
+            address: subnet.address.into(),
+            prefix: subnet.prefix,
+        }),
     })
 }
 
@@ -175,6 +181,24 @@ impl Network {
         })
     }
 
+    /// Who has an address of the guest's network: a member with a way to it, or nobody.
+    pub fn set_member(&self, address: Ipv4Addr, channel: Option<OwnedFd>) {
+        if let Some(stack) = &self.stack {
+            let mut stack = lock(stack);
+            match channel {
+                Some(channel) => stack.meet(address, channel),
+                None => stack.miss(address),
+            }
+        }
+    }
+
+    /// Who of the guest's network has a name, if one has.
+    pub fn set_name(&self, name: &str, member: Option<Ipv4Addr>) {
+        if let Some(stack) = &self.stack {
+            lock(stack).named(name, member);
+        }
+    }
+
     /// After a restore: tells the driver what it missed.
     pub fn announce(&self) {
         self.card.announce();
@@ -239,6 +263,7 @@ impl Server {
             stack.turn(&mut Wire(card), woken);
             card.finish();
             drop(transport);
+            self.ask(stack.take_quests());
             let (refusals, total) = stack.take_refusals();
             for refusal in refusals {
                 let flow = format!("{} {}", refusal.protocol.name(), refusal.destination);
@@ -251,6 +276,18 @@ impl Server {
                     total,
                 });
             }
+        }
+    }
+
+    /// Has the library look for what only it can know.
+    fn ask(&self, quests: Vec<Quest>) {
+        for quest in quests {
+            self.control.send(&match quest {
+                Quest::Member(address) => Event::MemberSought {
+                    address: address.octets(),
+                },
+                Quest::Name(name) => Event::NameSought { name },
+            });
         }
     }
 }

@@ -18,8 +18,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
     ("Go on from a running VM", &["fork", "snapshot", "warm"]),
     (
-        "Images and storage",
-        &["pull", "images", "rmi", "volume", "df", "prune"],
+        "Images, storage and networks",
+        &["pull", "images", "rmi", "volume", "network", "df", "prune"],
     ),
     (
         "This host",

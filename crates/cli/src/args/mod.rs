@@ -6,6 +6,7 @@ mod image;
 mod life;
 mod limits;
 mod network;
+mod networks;
 mod refusal;
 mod run;
 mod snapshot;
@@ -22,6 +23,7 @@ pub use life::{
 };
 pub use limits::Limits;
 pub use network::Network;
+pub use networks::{NetworkCommand, NetworkLs, Networks};
 pub use refusal::{Refusal, describe};
 pub use run::Run;
 pub use snapshot::{
@@ -116,6 +118,8 @@ pub enum Command {
     Rmi(Rmi),
     /// Make, show and remove volumes
     Volume(Volume),
+    /// Make, show and remove networks on which VMs find each other
+    Network(Networks),
     /// Remove what no image and no VM needs
     Prune(Prune),
     /// Show what takes up space

@@ -6,9 +6,13 @@ use clap::Args;
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Network")]
 pub struct Network {
-    /// What the VM may reach: none, public or full [default: public]
-    #[arg(long, value_name = "MODE", alias = "net")]
-    pub network: Option<String>,
+    /// What the VM may reach: none, public or full, or a network of `network create` [default: public]
+    #[arg(long, value_name = "NETWORK", alias = "net")]
+    pub network: Vec<String>,
+
+    /// A name by which other VMs of the network find this one, beside its own
+    #[arg(long, value_name = "NAME", alias = "net-alias")]
+    pub network_alias: Vec<String>,
 
     /// Publish a port as [IP:]HOST:GUEST[/udp]; without IP on 127.0.0.1
     #[arg(short, long, value_name = "PORTS")]

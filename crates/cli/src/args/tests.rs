@@ -220,6 +220,7 @@ fn the_first_screen_is_frozen() {
       images      List the images of the store
       rmi         Remove images from the store
       volume      Make, show and remove volumes
+      network     Make, show and remove networks on which VMs find each other
       prune       Remove what no image and no VM needs
       df          Show what takes up space
       setup       Install the VMM and guest kernels for programs that embed the library
@@ -294,7 +295,10 @@ fn the_screen_of_run_is_frozen() {
                                      nowhere
 
     Network:
-          --network <MODE>           What the VM may reach: none, public or full [default: public]
+          --network <NETWORK>        What the VM may reach: none, public or full, or a network of
+                                     `network create` [default: public]
+          --network-alias <NAME>     A name by which other VMs of the network find this one, beside its
+                                     own
       -p, --publish <PORTS>          Publish a port as [IP:]HOST:GUEST[/udp]; without IP on 127.0.0.1
           --egress <RULE>            Allow or deny: allow|deny:CIDR|DOMAIN[:PORTS][/tcp|udp], in order
           --network-rate <RATE>      Bytes a second that pass at most: RATE each way, or

@@ -78,8 +78,6 @@ const RUN: &[(&str, &str)] = &[
     ("--memory-reservation", ""),
     ("--memory-swap", "a VM has no swap"),
     ("--memory-swappiness", "a VM has no swap"),
-    ("--network-alias", ""),
-    ("--net-alias", ""),
     (
         "--oom-kill-disable",
         "memory of a workload runs out inside its VM, where only its own processes can be killed",

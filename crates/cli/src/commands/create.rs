@@ -15,6 +15,7 @@ pub fn carry_out(mut args: args::Create) -> anyhow::Result<u8> {
     let mut plan = Plan::resolve(args.run)?;
     let cidfile = plan.cidfile.take().map(CidFile::reserve).transpose()?;
     let runtime = super::runtime()?;
+    super::run::plan::network::check(&runtime, &plan.config)?;
     let relay = Relay::start().context("cannot receive signals")?;
     let Some(image) = image::obtain(&runtime, &plan.image, &relay)? else {
         return Ok(relay.interrupted().unwrap_or(exit_code::OURS));

@@ -56,6 +56,7 @@ fn document(vm: &VmDetails) -> Value {
         "LogPath": vm.directory.join("log"),
         "HostnamePath": "",
         "HostConfig": host_config(vm),
+        "NetworkSettings": network_settings(vm),
         "Config": config(vm),
         "Warnings": summary.warnings,
         "Directory": vm.directory,
@@ -142,7 +143,7 @@ fn host_config(vm: &VmDetails) -> Value {
     json!({
         "AutoRemove": vm.retention == Retention::Remove,
         "Init": vm.init,
-        "NetworkMode": network_word(vm.network),
+        "NetworkMode": network_word(&vm.network),
         "NetworkRate": {
             "Up": vm.network_limits.up,
             "Down": vm.network_limits.down,
@@ -156,12 +157,24 @@ fn host_config(vm: &VmDetails) -> Value {
     })
 }
 
-const fn network_word(mode: NetworkMode) -> &'static str {
-    match mode {
+/// The word that `--network` takes.
+fn network_word(network: &NetworkMode) -> &str {
+    match network {
         NetworkMode::None => "none",
         NetworkMode::Public => "public",
         NetworkMode::Full => "full",
+        NetworkMode::Named(name) => name,
     }
+}
+
+fn network_settings(vm: &VmDetails) -> Value {
+    let address = vm.address.map(|address| address.to_string());
+    let address = address.unwrap_or_default();
+    let endpoint = json!({ "IPAddress": address, "Aliases": vm.network_aliases });
+    json!({
+        "IPAddress": address,
+        "Networks": { (network_word(&vm.network)): endpoint },
+    })
 }
 
 fn config(vm: &VmDetails) -> Value {

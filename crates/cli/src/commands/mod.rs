@@ -16,6 +16,7 @@ mod inspect;
 mod kill;
 mod life;
 mod logs;
+mod network;
 mod port;
 mod process;
 mod prune;
@@ -80,6 +81,7 @@ pub fn carry_out(command: Command) -> anyhow::Result<u8> {
         Command::Images(args) => images::carry_out(&args),
         Command::Rmi(args) => rmi::carry_out(&args),
         Command::Volume(args) => volume::carry_out(&args),
+        Command::Network(args) => network::carry_out(&args),
         Command::Prune(args) => prune::carry_out(&args),
         Command::Df(args) => df::carry_out(&args),
         Command::Setup(args) => setup::carry_out(&args),

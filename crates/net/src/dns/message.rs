@@ -1,6 +1,6 @@
 //! As much of a DNS message (RFC 1035) as a forwarder must understand.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// A record of type A.
@@ -110,6 +110,16 @@ pub(super) fn empty_answer(query: &[u8], code: u8) -> Option<Vec<u8>> {
     Some(answer)
 }
 
+/// An answer of our own: this address, for no longer than it takes to use it.
+pub(super) fn answer(query: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> {
+    let mut answer = empty_answer(query, 0)?;
+    answer[6..8].copy_from_slice(&1_u16.to_be_bytes());
+    // The name of the question, type A, class IN, no time to live, four bytes.
+    answer.extend_from_slice(&[0xc0, HEADER as u8, 0, TYPE_A as u8, 0, 1, 0, 0, 0, 0, 0, 4]);
+    answer.extend_from_slice(&address.octets());
+    Some(answer)
+}
+
 fn word(message: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(
         message.get(at..at + 2)?.try_into().ok()?,
@@ -183,6 +193,16 @@ mod tests {
         assert_eq!(question(&empty).unwrap().0, asked);
         assert!(super::records(&empty).unwrap().is_empty());
         assert!(is_answer(&empty) && is_for_now(&empty) && !is_for_now(&message));
+    }
+
+    #[test]
+    fn a_members_address_is_an_answer_that_nobody_keeps() {
+        let told = super::answer(&answer(), Ipv4Addr::new(198, 18, 0, 2)).unwrap();
+        let records = records(&told).unwrap();
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0].address, Some([198, 18, 0, 2].into()));
+        assert_eq!(records[0].ttl, Duration::ZERO);
+        assert!(is_answer(&told) && question(&told) == question(&answer()));
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //! were. Questions over TCP are passed on as connections, by the stack.
 
 mod cache;
+mod members;
 mod message;
 
 use crate::outbox::Outbox;
@@ -10,9 +11,10 @@ use crate::poll::{Poll, Token};
 use crate::socket;
 use crate::table::Table;
 use cache::Cache;
+use members::{Asked, Sought};
 use message::Question;
 use serde::{Deserialize, Serialize};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// The port of name servers.
@@ -51,6 +53,8 @@ pub(crate) struct Resolver {
     upstream: Upstream,
     queries: Table<Query>,
     cache: Cache,
+    /// Of a guest that is a member of a network.
+    sought: Option<Sought>,
 }
 
 /// What asking takes.
@@ -67,6 +71,42 @@ impl Resolver {
             upstream,
             queries: Table::default(),
             cache: Cache::default(),
+            sought: None,
+        }
+    }
+
+    /// Has the owner asked for names before the world is.
+    pub(crate) fn with_members(self) -> Self {
+        Self {
+            sought: Some(Sought::default()),
+            ..self
+        }
+    }
+
+    /// The names that the owner is to look for.
+    pub(crate) fn take_unasked(&mut self) -> Vec<String> {
+        self.sought
+            .as_mut()
+            .map(Sought::take_unasked)
+            .unwrap_or_default()
+    }
+
+    /// Answers the questions for a name that a member has, and asks the world for one that none has.
+    pub(crate) fn named(&mut self, name: &str, member: Option<Ipv4Addr>, desk: &mut Desk<'_>) {
+        let released = self.sought.as_mut().map(|sought| sought.release(name));
+        for asked in released.unwrap_or_default() {
+            match member {
+                None => self.ask_world(asked, desk),
+                // An answer that is not there: members have addresses of one kind.
+                Some(_) if asked.question.kind != message::TYPE_A => {
+                    respond(asked.ends, &asked.message, 0, desk.outbox);
+                }
+                Some(address) => {
+                    if let Some(answer) = message::answer(&asked.message, address) {
+                        desk.outbox.push_udp(asked.ends.1, asked.ends.0, &answer);
+                    }
+                }
+            }
         }
     }
 
@@ -89,15 +129,35 @@ impl Resolver {
         if question.kind == message::TYPE_AAAA && !self.upstream.v6 {
             return respond(ends, asked, 0, desk.outbox);
         }
+        let asked = Asked {
+            ends,
+            message: asked.to_vec(),
+            question,
+        };
+        let rest = match &mut self.sought {
+            Some(sought) => sought.keep(asked),
+            None => Some(asked),
+        };
+        if let Some(asked) = rest {
+            self.ask_world(asked, desk);
+        }
+    }
+
+    fn ask_world(&mut self, asked: Asked, desk: &mut Desk<'_>) {
+        let Asked {
+            ends,
+            message,
+            question,
+        } = asked;
         if let Some(mut answer) = self.cache.find(&question, desk.now) {
-            message::set_id(&mut answer, message::id(asked).unwrap_or(0));
+            message::set_id(&mut answer, message::id(&message).unwrap_or(0));
             learn(&question, &answer, desk);
             return desk.outbox.push_udp(ends.1, ends.0, &answer);
         }
         if self.queries.len() >= MAX_QUERIES {
-            return respond(ends, asked, REFUSED, desk.outbox);
+            return respond(ends, &message, REFUSED, desk.outbox);
         }
-        self.pass_on(ends, asked.to_vec(), question, 0, desk);
+        self.pass_on(ends, message, question, 0, desk);
     }
 
     /// Asks the next server, each from a port and under a number that nobody guesses.

@@ -116,7 +116,8 @@ impl Tcp {
         Ok(place)
     }
 
-    fn refuse(ends: Ends, syn: &Segment<'_>, error: &io::Error, outbox: &mut Outbox) {
+    /// Tells the guest why its connection cannot be.
+    pub(crate) fn refuse(ends: Ends, syn: &Segment<'_>, error: &io::Error, outbox: &mut Outbox) {
         match socket::verdict(error) {
             None => Self::deny(ends, syn, outbox),
             Some(why) => outbox.push(bad_news(outbox.mac(), ends, syn.seq, why)),

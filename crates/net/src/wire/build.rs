@@ -174,7 +174,7 @@ impl Headers {
     }
 }
 
-fn pseudo_sum(from: IpAddr, to: IpAddr, next: u8, length: usize) -> u32 {
+pub(super) fn pseudo_sum(from: IpAddr, to: IpAddr, next: u8, length: usize) -> u32 {
     let start = match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => sum(&to.octets(), sum(&from.octets(), 0)),
         (IpAddr::V6(from), IpAddr::V6(to)) => sum(&to.octets(), sum(&from.octets(), 0)),
@@ -196,7 +196,7 @@ fn sum(bytes: &[u8], start: u32) -> u32 {
     })
 }
 
-const fn fold(mut sum: u32) -> u16 {
+pub(super) const fn fold(mut sum: u32) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -5,12 +5,14 @@
 mod build;
 mod message;
 mod parse;
+mod passing;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use build::{Checksum, Headers, TcpHeader};
 pub(crate) use message::{Unreachable, arp_reply, echo_reply, neighbor_advertisement, unreachable};
 pub(crate) use parse::{Packet, Segment, parse, sender};
+pub(crate) use passing::Passing;
 
 /// Flags of a TCP segment.
 pub(crate) mod flag {

@@ -148,7 +148,7 @@ fn icmpv6((from, to): (Ipv6Addr, Ipv6Addr), bytes: &[u8]) -> Option<Packet<'_>> 
     }
 }
 
-fn tcp((from, to): (IpAddr, IpAddr), bytes: &[u8]) -> Option<Packet<'_>> {
+pub(super) fn tcp((from, to): (IpAddr, IpAddr), bytes: &[u8]) -> Option<Packet<'_>> {
     let packet = TcpPacket::new_checked(bytes).ok()?;
     let header = usize::from(packet.header_len());
     let (mut mss, mut scale) = (None, None);

@@ -1,4 +1,5 @@
 //! A guest that sends what bytes it likes, and the link between it and the stack.
+#![allow(dead_code, reason = "no test needs all of it")]
 
 use net::policy::{Mode, Policy};
 use net::{Addresses, Config, Frame, Limits, Link, Stack, Upstream};
@@ -52,6 +53,7 @@ pub fn network(rules: &[String], servers: Vec<SocketAddr>) -> Stack {
         },
         limits: Limits::default(),
         upstream: Upstream { servers, v6: true },
+        subnet: None,
     };
     Stack::new(config, Vec::new()).unwrap()
 }

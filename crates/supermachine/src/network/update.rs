@@ -25,6 +25,11 @@ pub enum NetworkUpdateError {
         "the VM was started without a network and cannot get one while it runs: stop it first, then update and start it"
     )]
     StartedWithout,
+    /// A place on a network is a VM's from its start to its end.
+    #[error(
+        "a VM joins a network with a name when it starts and leaves it when it ends: stop it first, then update and start it"
+    )]
+    Member,
     /// A rule came that is none.
     #[error(transparent)]
     Rule(#[from] super::RuleError),
@@ -42,7 +47,7 @@ impl NetworkUpdate {
 
     /// What may be reached where no rule says otherwise. [`NetworkMode::None`] ends every connection of a VM that runs,
     /// and it can be taken back.
-    pub const fn mode(mut self, mode: NetworkMode) -> Self {
+    pub fn mode(mut self, mode: NetworkMode) -> Self {
         self.mode = Some(mode);
         self
     }
@@ -62,7 +67,9 @@ impl NetworkUpdate {
     /// The configuration after the change.
     pub(crate) fn applied(&self, config: &VmConfig) -> Result<VmConfig, NetworkUpdateError> {
         let mut config = config.clone();
-        config.network = self.mode.unwrap_or(config.network);
+        if let Some(mode) = &self.mode {
+            config.network.clone_from(mode);
+        }
         if let Some(rules) = &self.egress {
             config.egress.clone_from(rules);
         }
@@ -73,11 +80,22 @@ impl NetworkUpdate {
         Ok(config)
     }
 
+    /// Whether a VM that runs can be changed so.
+    pub(crate) fn check_live(&self, config: &VmConfig) -> Result<(), NetworkUpdateError> {
+        let is_named = |mode: &NetworkMode| matches!(mode, NetworkMode::Named(_));
+        match &self.mode {
+            Some(mode) if is_named(mode) || is_named(&config.network) => {
+                Err(NetworkUpdateError::Member)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// For the supervisor.
     pub(crate) fn to_request(&self) -> supervisor::NetworkUpdate {
         let texts = |rules: &Vec<Rule>| rules.iter().map(ToString::to_string).collect();
         supervisor::NetworkUpdate {
-            reach: self.mode.map(reach),
+            reach: self.mode.as_ref().map(reach),
             rules: self.egress.as_ref().map(texts),
             limits: self.limits.map(limits),
         }
@@ -108,10 +126,10 @@ impl NetworkUpdate {
     }
 }
 
-const fn reach(mode: NetworkMode) -> Reach {
+const fn reach(mode: &NetworkMode) -> Reach {
     match mode {
         NetworkMode::None => Reach::Nothing,
-        NetworkMode::Public => Reach::Public,
+        NetworkMode::Public | NetworkMode::Named(_) => Reach::Public,
         NetworkMode::Full => Reach::Full,
     }
 }
@@ -119,7 +137,7 @@ const fn reach(mode: NetworkMode) -> Reach {
 /// What a VM of this configuration may reach, for its VMM.
 pub(crate) fn policy(config: &VmConfig) -> Policy {
     Policy {
-        reach: reach(config.network),
+        reach: reach(&config.network),
         rules: config.egress.iter().map(ToString::to_string).collect(),
     }
 }
@@ -162,6 +180,22 @@ mod tests {
             let arrived = NetworkUpdate::from_request(&update.to_request()).unwrap();
             assert_eq!(arrived, update);
         }
+    }
+
+    #[test]
+    fn a_vm_that_runs_stays_where_it_is_and_rules_change_there_too() {
+        let named = NetworkMode::Named("inner".into());
+        let (inside, outside) = (VmConfig::new().network(named.clone()), VmConfig::new());
+        for (config, mode) in [(&outside, named.clone()), (&inside, NetworkMode::None)] {
+            let update = NetworkUpdate::new().mode(mode);
+            assert!(matches!(
+                update.check_live(config),
+                Err(NetworkUpdateError::Member)
+            ));
+        }
+        let rules = NetworkUpdate::new().egress([]);
+        rules.check_live(&inside).unwrap();
+        assert_eq!(rules.applied(&inside).unwrap().network, named);
     }
 
     #[test]

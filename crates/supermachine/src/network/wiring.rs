@@ -1,11 +1,14 @@
 //! The two ends of a VM's network: what the VMM is told, and what the guest is.
 
 use super::host::{Names, has_ipv6};
-use super::{NetworkMode, PortError, PortMapping, limits, policy};
+use super::{
+    Membership, NetworkError, NetworkMode, Networks, PortError, PortMapping, limits, policy,
+};
 use crate::config::VmConfig;
-use crate::home::random;
+use crate::error::Error;
+use crate::home::{Home, random};
 use crate::storage::{self, Dns};
-use net::{GATEWAY_V4, GATEWAY_V6, PREFIX_V4, PREFIX_V6};
+use net::{GATEWAY_V4, GATEWAY_V6, PREFIX_MEMBER, PREFIX_V4, PREFIX_V6};
 use proto::control::{self, Port};
 use proto::session;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,15 +27,18 @@ pub(crate) struct Wiring {
     pub(crate) resolv_conf: Vec<u8>,
     /// The ports as they were bound.
     pub(crate) ports: Vec<PortMapping>,
+    /// The place on a network with a name, if it is one.
+    pub(crate) membership: Option<Membership>,
 }
 
 impl Wiring {
     /// Takes what the configuration asks for; `None` for no network.
-    pub(crate) fn new(config: &VmConfig) -> Result<Option<Self>, PortError> {
+    pub(crate) fn new(home: &Home, config: &VmConfig) -> Result<Option<Self>, Error> {
+        let membership = join(home, config)?;
         match config.network {
             NetworkMode::None if config.ports.is_empty() => return Ok(None),
-            NetworkMode::None => return Err(PortError::NoNetwork),
-            NetworkMode::Public | NetworkMode::Full => {}
+            NetworkMode::None => return Err(PortError::NoNetwork.into()),
+            NetworkMode::Public | NetworkMode::Full | NetworkMode::Named(_) => {}
         }
         let (mut ports, mut sockets) = (Vec::new(), Vec::new());
         for mapping in &config.ports {
@@ -50,7 +56,11 @@ impl Wiring {
         } else {
             asked
         };
-        let (mac, v4, v6) = addresses();
+        let (mac, own, v6) = addresses();
+        let (v4, prefix) = match &membership {
+            Some(membership) => (membership.address(), PREFIX_MEMBER),
+            None => (own, PREFIX_V4),
+        };
         let v6 = has_ipv6().then_some(v6);
         Ok(Some(Self {
             vmm: control::Network {
@@ -67,16 +77,41 @@ impl Wiring {
                         udp: port.udp,
                     })
                     .collect(),
+                subnet: membership.as_ref().map(|membership| control::Subnet {
+                    address: membership.subnet().address.octets(),
+                    prefix: membership.subnet().prefix,
+                }),
             },
             guest: session::Network {
                 mac,
-                v4: (v4.octets(), PREFIX_V4, GATEWAY_V4.octets()),
+                v4: (v4.octets(), prefix, GATEWAY_V4.octets()),
                 v6: v6.map(|address| (address.octets(), PREFIX_V6, GATEWAY_V6.octets())),
             },
-            resolv_conf: resolv_conf(&config.storage.dns, &names.lines),
+            resolv_conf: resolv_conf(&config.storage.dns, &names.lines, membership.as_ref()),
             sockets,
             ports,
+            membership,
         }))
+    }
+}
+
+/// The place on the network that is asked for by name.
+fn join(home: &Home, config: &VmConfig) -> Result<Option<Membership>, NetworkError> {
+    let NetworkMode::Named(name) = &config.network else {
+        return match config.network_aliases.is_empty() {
+            true => Ok(None),
+            false => Err(NetworkError::AliasWithoutNetwork),
+        };
+    };
+    let is_name = |name: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        (1..=63).contains(&name.len()) && name.bytes().all(known)
+    };
+    match config.network_aliases.iter().find(|name| !is_name(name)) {
+        Some(name) => Err(NetworkError::Alias(name.clone())),
+        None => Networks::new(home)
+            .join(name, &config.network_aliases)
+            .map(Some),
     }
 }
 
@@ -95,7 +130,7 @@ fn addresses() -> ([u8; 6], Ipv4Addr, Ipv6Addr) {
 }
 
 /// The gateway answers, whoever is asked in the end. How the host looks for short names holds where nothing else is said.
-fn resolv_conf(dns: &Dns, lines: &[String]) -> Vec<u8> {
+fn resolv_conf(dns: &Dns, lines: &[String], membership: Option<&Membership>) -> Vec<u8> {
     let asked = Dns {
         servers: Vec::new(),
         ..dns.clone()
@@ -106,6 +141,10 @@ fn resolv_conf(dns: &Dns, lines: &[String]) -> Vec<u8> {
             text.extend_from_slice(line.as_bytes());
             text.push(b'\n');
         }
+    }
+    if membership.is_some() && asked.options.is_empty() {
+        // Other members before the names of the host's domain. The last such line holds.
+        text.extend_from_slice(b"options ndots:0\n");
     }
     text
 }
@@ -130,10 +169,42 @@ mod tests {
 
     #[test]
     fn without_a_network_nothing_is_published() {
+        let temporary = tempfile::tempdir().unwrap();
+        let home = Home::open(&temporary.path().join("home")).unwrap();
         let none = VmConfig::new().network(NetworkMode::None);
-        assert!(Wiring::new(&none).unwrap().is_none());
+        assert!(Wiring::new(&home, &none).unwrap().is_none());
         let ports = PortMapping::parse("0:80").unwrap();
         let wrong = none.publish(ports);
-        assert!(matches!(Wiring::new(&wrong), Err(PortError::NoNetwork)));
+        assert!(matches!(
+            Wiring::new(&home, &wrong),
+            Err(Error::Port(PortError::NoNetwork))
+        ));
+    }
+
+    #[test]
+    fn a_member_has_an_address_of_the_network_and_finds_the_others_first() {
+        let temporary = tempfile::tempdir().unwrap();
+        let home = Home::open(&temporary.path().join("home")).unwrap();
+        let named = VmConfig::new().network(NetworkMode::Named("net".into()));
+        assert!(matches!(
+            Wiring::new(&home, &named),
+            Err(Error::Network(NetworkError::NotFound(_)))
+        ));
+        Networks::new(&home).create("net").unwrap();
+        let wiring = Wiring::new(&home, &named).unwrap().unwrap();
+        assert_eq!(wiring.guest.v4, ([198, 18, 1, 1], 15, [198, 19, 0, 1]));
+        assert_eq!(wiring.vmm.v4, [198, 18, 1, 1]);
+        assert!(wiring.resolv_conf.ends_with(b"\noptions ndots:0\n"));
+        let alias = |config: VmConfig, name: &str| {
+            Wiring::new(&home, &config.network_alias([name.to_owned()]))
+        };
+        assert!(matches!(
+            alias(named, "a b"),
+            Err(Error::Network(NetworkError::Alias(_)))
+        ));
+        assert!(matches!(
+            alias(VmConfig::new(), "db"),
+            Err(Error::Network(NetworkError::AliasWithoutNetwork))
+        ));
     }
 }

@@ -8,6 +8,7 @@ use crate::workload::Defaults;
 use proto::session::Exit;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 /// Version of `record.json`.
@@ -34,6 +35,9 @@ pub(crate) struct Record {
     /// Ports of the host that lead to it, as they were bound.
     #[serde(default)]
     pub(crate) ports: Vec<PortMapping>,
+    /// Its address of its current or last life, if it has a network.
+    #[serde(default)]
+    pub(crate) address: Option<Ipv4Addr>,
     /// What went wrong without stopping the VM: a log that could not be written.
     pub(crate) warnings: Vec<String>,
     /// The image's labels and the caller's.
@@ -109,6 +113,7 @@ impl Record {
             created_ns: crate::time::unix_nanos(std::time::SystemTime::now()),
             state: State::Starting,
             ports: Vec::new(),
+            address: None,
             warnings: Vec::new(),
             labels: BTreeMap::new(),
             restarts: 0,

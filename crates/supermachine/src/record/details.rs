@@ -9,6 +9,7 @@ use crate::health::Health;
 use crate::network::{NetworkLimits, NetworkMode, Rule};
 use crate::signals::Signal;
 use crate::time::from_unix_nanos;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -52,6 +53,10 @@ pub struct VmDetails {
     pub disk_size: u64,
     /// The last tests of whether the workload is well.
     pub health: Option<Health>,
+    /// The names by which other members of its network find it, beside its own.
+    pub network_aliases: Vec<String>,
+    /// Its address, while it runs and has a network.
+    pub address: Option<Ipv4Addr>,
     /// The directory of its record: log, console, disk.
     pub directory: PathBuf,
     /// The file behind its writable disk.
@@ -83,11 +88,13 @@ impl VmDetails {
             restart: record.config.restart,
             retention: record.config.retention,
             init: record.config.init,
-            network: record.config.network,
             egress: record.config.egress.clone(),
             network_limits: record.config.network_limits,
             disk_size: record.config.disk_size,
             health: record.health.clone(),
+            network: record.config.network.clone(),
+            network_aliases: record.config.network_aliases.clone(),
+            address: record.address.filter(|_| live),
             directory: dir.to_owned(),
             disk: dir.join(SCRATCH),
             summary: VmSummary::new(record.clone(), live),

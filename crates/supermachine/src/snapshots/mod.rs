@@ -90,7 +90,7 @@ impl Snapshot {
             Err(Error::ImageGone(_)) => return Err(transfer::needed(image)),
             found => found?,
         };
-        let plan = Plan::copy(&image, &facts, config)?;
+        let plan = Plan::copy(home, &image, &facts, config)?;
         let files = self.saved.files(home)?;
         let source = Source::Snapshot(files, self.disk()?, self.saved.digest);
         self.runtime.launch(image, plan, source)

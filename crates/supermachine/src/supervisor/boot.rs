@@ -213,7 +213,11 @@ fn hand_over(
     launch: Launch<'_>,
 ) -> Result<Started, Error> {
     entry.record.vmm_pid = running.vmm.pid();
-    let (shared, clients) = match open_doors(clients, &mut entry) {
+    let opened = open_doors(clients, &mut entry).and_then(|doors| {
+        introduce(&launch.plan, &entry)?;
+        Ok(doors)
+    });
+    let (shared, clients) = match opened {
         Ok(doors) => doors,
         Err(error) => {
             abandon(&mut entry, &error);
@@ -237,6 +241,16 @@ fn hand_over(
     Supervisor::new(entry, running, shared, clients, launch).spawn()?;
     monitor.map_or(Ok(()), Monitor::spawn)?;
     Ok(started)
+}
+
+/// From here on other members of its network find the VM.
+fn introduce(plan: &Plan, entry: &Entry) -> Result<(), Error> {
+    let record = &entry.record;
+    let wiring = plan.network.as_ref();
+    if let Some(membership) = wiring.and_then(|wiring| wiring.membership.as_ref()) {
+        membership.introduce(&record.name, &record.id, record.socket.clone())?;
+    }
+    Ok(())
 }
 
 fn open_doors(

@@ -7,7 +7,7 @@ use crate::poll;
 use proto::supervisor::{Reply, Request, RequestBody, VERSION};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 /// The way to the supervisor of a VM of another process.
@@ -88,22 +88,35 @@ impl Client {
         self.request(RequestBody::Events, Deadline::NEVER)
     }
 
+    /// Hands something over to which no answer comes, without waiting for anything.
+    pub(super) fn hand(&self, body: RequestBody, fd: BorrowedFd<'_>) -> Result<(), ClientError> {
+        let stream = listener::dial_now(&self.socket).map_err(refused)?;
+        packet::try_send(&stream, &self.message(body), &[fd]).map_err(ClientError::Packet)
+    }
+
+    fn message(&self, body: RequestBody) -> Request {
+        Request {
+            version: VERSION,
+            vm: self.vm.clone(),
+            body,
+        }
+    }
+
     pub(crate) fn request(
         &self,
         body: RequestBody,
         deadline: Deadline,
     ) -> Result<OwnedFd, ClientError> {
-        let stream = listener::dial(&self.socket).map_err(|errno| match errno {
-            Errno::NOENT | Errno::CONNREFUSED => ClientError::NotRunning,
-            errno => ClientError::Connect(errno),
-        })?;
-        let request = Request {
-            version: VERSION,
-            vm: self.vm.clone(),
-            body,
-        };
-        packet::send(&stream, &request, &[], deadline).map_err(ClientError::Packet)?;
+        let stream = listener::dial(&self.socket).map_err(refused)?;
+        packet::send(&stream, &self.message(body), &[], deadline).map_err(ClientError::Packet)?;
         Ok(stream)
+    }
+}
+
+const fn refused(errno: Errno) -> ClientError {
+    match errno {
+        Errno::NOENT | Errno::CONNREFUSED => ClientError::NotRunning,
+        errno => ClientError::Connect(errno),
     }
 }
 

@@ -38,9 +38,15 @@ pub(super) enum Waiting {
 pub(super) struct Connection {
     socket: OwnedFd,
     waiting: Option<Waiting>,
+    brought: Vec<OwnedFd>,
 }
 
 impl Connection {
+    /// The descriptors that came with the request.
+    pub(super) fn take_brought(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.brought)
+    }
+
     /// Answers. A client that does not listen misses its answer.
     pub(super) fn reply(&self, reply: &Reply) {
         let _ = packet::try_send(&self.socket, reply, &[]);
@@ -124,10 +130,11 @@ impl Clients {
             self.connections.push(Connection {
                 socket,
                 waiting: None,
+                brought: Vec::new(),
             });
         }
         let mut requests = Vec::new();
-        for connection in std::mem::take(&mut self.connections) {
+        for mut connection in std::mem::take(&mut self.connections) {
             match packet::try_receive::<Request>(&connection.socket) {
                 Ok(None) => self.connections.push(connection),
                 Ok(Some((request, _))) if request.version != VERSION => {
@@ -138,7 +145,8 @@ impl Clients {
                 Ok(Some((request, _))) if request.vm != self.vm => {
                     connection.reply(&Reply::AnotherVm);
                 }
-                Ok(Some((request, _))) if connection.waiting.is_none() => {
+                Ok(Some((request, brought))) if connection.waiting.is_none() => {
+                    connection.brought = brought;
                     requests.push((connection, request.body));
                 }
                 Ok(Some(_)) | Err(PacketError::Closed) => {}

@@ -75,6 +75,8 @@ impl Supervisor {
             self.drain_main();
         }
         self.vmm.kill();
+        // Its address is nobody's from here on.
+        self.membership = None;
         if let Some(copying) = self.copying.take() {
             copying.end();
             self.tell_late_news();

@@ -77,7 +77,16 @@ impl AsFd for Listener {
 
 /// Connects to the supervisor that listens at `address`.
 pub(super) fn dial(address: &Path) -> Result<OwnedFd, Errno> {
-    let stream = socket(SocketFlags::empty())?;
+    dial_with(address, SocketFlags::empty())
+}
+
+/// As [`dial`]; one that has too many clients is not waited for.
+pub(super) fn dial_now(address: &Path) -> Result<OwnedFd, Errno> {
+    dial_with(address, SocketFlags::NONBLOCK)
+}
+
+fn dial_with(address: &Path, flags: SocketFlags) -> Result<OwnedFd, Errno> {
+    let stream = socket(flags)?;
     connect(&stream, &SocketAddrUnix::new(address)?)?;
     Ok(stream)
 }

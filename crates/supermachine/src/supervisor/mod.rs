@@ -17,6 +17,7 @@ mod hold;
 mod journal;
 mod listener;
 mod machine;
+mod members;
 mod network;
 mod plan;
 mod shared;

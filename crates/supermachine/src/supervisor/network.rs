@@ -62,7 +62,10 @@ pub(super) fn updated(entry: &mut Entry, request: &supervisor::NetworkUpdate) ->
 
 fn prepare(config: &VmConfig, request: &supervisor::NetworkUpdate) -> Result<VmConfig, String> {
     let update = NetworkUpdate::from_request(request);
-    let applied = update.and_then(|update| update.applied(config));
+    let applied = update.and_then(|update| {
+        update.check_live(config)?;
+        update.applied(config)
+    });
     applied.map_err(|error| describe(&error))
 }
 

@@ -5,9 +5,9 @@ use crate::bytes::ByteString;
 use crate::config::{MainOutput, MainStdin, RestartPolicy, VmConfig, Workload};
 use crate::error::{ConfigError, Error};
 use crate::health::Check;
-use crate::home::random_hex;
+use crate::home::{Home, random_hex};
 use crate::names;
-use crate::network::{PortMapping, Wiring};
+use crate::network::Wiring;
 use crate::record::Record;
 use crate::session::Answer;
 use crate::storage;
@@ -75,25 +75,30 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Of a VM that starts with an image.
-    pub(crate) fn new(image: &BootImage, config: &VmConfig) -> Result<Self, Error> {
-        Self::with_id(image, config, random_hex(64))
+    pub(crate) fn new(home: &Home, image: &BootImage, config: &VmConfig) -> Result<Self, Error> {
+        Self::with_id(home, image, config, random_hex(64))
     }
 
     /// Of another life of a VM: what it is stays, and its disk too. Nobody is at its streams any more, but somebody may
     /// come: standard input that was open before is again.
-    pub(crate) fn again(image: &BootImage, last: &Record) -> Result<Self, Error> {
+    pub(crate) fn again(home: &Home, image: &BootImage, last: &Record) -> Result<Self, Error> {
         let config = last
             .config
             .clone()
             .name(&last.name)
             .output(MainOutput::LogOnly);
-        let mut plan = Self::with_id(image, &config, last.id.clone())?;
+        let mut plan = Self::with_id(home, image, &config, last.id.clone())?;
         plan.record.created_ns = last.created_ns;
         plan.is_another_life = true;
         Ok(plan)
     }
 
-    fn with_id(image: &BootImage, config: &VmConfig, id: String) -> Result<Self, Error> {
+    fn with_id(
+        home: &Home,
+        image: &BootImage,
+        config: &VmConfig,
+        id: String,
+    ) -> Result<Self, Error> {
         let hostname = identify(config, &id)?;
         let defaults = Defaults::new(&image.defaults, config, &hostname)?;
         let argv = workload::argv(&image.defaults, config)?;
@@ -110,7 +115,7 @@ impl Plan {
             .transpose()?;
         let argv = argv.unwrap_or_default();
         let init = config.init && !workload::wants_pid_1(&argv);
-        let network = Wiring::new(config)?;
+        let network = Wiring::new(home, config)?;
         let mut machine = machine::describe(config, &hostname, &defaults.user.0)?;
         if let Some(wiring) = &network {
             machine::connect(&mut machine, wiring);
@@ -124,7 +129,7 @@ impl Plan {
             id,
         );
         complete(&mut record, image);
-        record.ports = ports_of(network.as_ref());
+        note(&mut record, network.as_ref());
         Ok(Self {
             record,
             network,
@@ -135,7 +140,12 @@ impl Plan {
 
     /// Of a VM that goes on where another one was. What `config` says of the VM itself counts (its name, host name,
     /// where output goes, what becomes of it); what runs in it, and how much it has, is as it was.
-    pub(crate) fn copy(image: &BootImage, facts: &Facts, config: &VmConfig) -> Result<Self, Error> {
+    pub(crate) fn copy(
+        home: &Home,
+        image: &BootImage,
+        facts: &Facts,
+        config: &VmConfig,
+    ) -> Result<Self, Error> {
         let id = random_hex(64);
         let hostname = identify(config, &id)?;
         let config = VmConfig {
@@ -149,6 +159,8 @@ impl Plan {
             on_failure: config.on_failure,
             // A port of the host's is one VM's.
             ports: config.ports.clone(),
+            // Two of one name would be found in turns.
+            network_aliases: config.network_aliases.clone(),
             // It ran for the one that was copied.
             timeout: None,
             labels: config.labels.clone(),
@@ -156,7 +168,7 @@ impl Plan {
             ..facts.config.clone()
         };
         let defaults = facts.defaults.renamed(&hostname);
-        let network = Wiring::new(&config)?;
+        let network = Wiring::new(home, &config)?;
         let mut record = Record::new(
             &config,
             (&image.reference, &image.digest),
@@ -165,7 +177,7 @@ impl Plan {
             id,
         );
         complete(&mut record, image);
-        record.ports = ports_of(network.as_ref());
+        note(&mut record, network.as_ref());
         let mut identity = machine::identity(&hostname);
         identity.network = network.as_ref().map(|wiring| wiring.guest.clone());
         Ok(Self {
@@ -202,10 +214,11 @@ impl Plan {
     }
 }
 
-fn ports_of(network: Option<&Wiring>) -> Vec<PortMapping> {
-    network
-        .map(|wiring| wiring.ports.clone())
-        .unwrap_or_default()
+/// What follows from the network.
+fn note(record: &mut Record, network: Option<&Wiring>) {
+    let Some(wiring) = network else { return };
+    record.ports.clone_from(&wiring.ports);
+    record.address = Some(wiring.vmm.v4.into());
 }
 
 impl First {

@@ -15,6 +15,7 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::forks::MAX as MAX_FORKS;
 use crate::home::Home;
+use crate::network::Membership;
 use crate::packet;
 use crate::poll;
 use crate::record::{CONSOLE, Entry, State, VMM_LOG};
@@ -56,6 +57,8 @@ pub(super) struct Supervisor {
     pub(super) tenure: Tenure,
     /// Whether there was one when this life began.
     pub(super) has_network: bool,
+    /// The place on a network with a name.
+    pub(super) membership: Option<Membership>,
     /// Whether somebody wants the end by a signal of theirs.
     signaled_to_end: bool,
     motion: Motion,
@@ -136,6 +139,7 @@ impl Supervisor {
             },
             tenure: launch.tenure,
             has_network: launch.plan.network.is_some(),
+            membership: launch.plan.network.and_then(|wiring| wiring.membership),
             signaled_to_end: false,
             motion: Motion::Running,
             entry,
@@ -336,6 +340,8 @@ impl Supervisor {
                 Event::Traffic(traffic) => self
                     .clients
                     .answer_first(Waiting::Traffic, &Reply::Traffic(traffic)),
+                Event::MemberSought { address } => self.seek(address.into()),
+                Event::NameSought { name } => self.look_up(name),
                 // Nobody else may stop and resume the VM meanwhile.
                 event if self.is_being_copied() => {
                     if let Some(copying) = &self.copying {
@@ -385,7 +391,7 @@ impl Supervisor {
         self.copying.as_ref().is_some_and(Copying::is_at_work)
     }
 
-    fn warn(&self, message: String) {
+    pub(super) fn warn(&self, message: String) {
         tracing::warn!(%message, "a VM goes on without what it asked for");
         self.warnings
             .lock()
@@ -463,8 +469,12 @@ impl Supervisor {
             })
     }
 
-    fn serve(&mut self, connection: Connection, body: RequestBody) -> bool {
+    fn serve(&mut self, mut connection: Connection, body: RequestBody) -> bool {
         let (waiting, ends) = match body {
+            RequestBody::Meet { network, address } => {
+                self.meet(&network, address.into(), connection.take_brought());
+                return false;
+            }
             RequestBody::Connect
             | RequestBody::Attach
             | RequestBody::Snapshot { .. }
@@ -485,6 +495,7 @@ impl Supervisor {
             RequestBody::Rename { name } => {
                 let reply = renamed(&mut self.entry, &name);
                 if reply == Reply::Done {
+                    self.introduce_again();
                     self.tell(EventKind::Renamed { name });
                 }
                 connection.reply(&reply);

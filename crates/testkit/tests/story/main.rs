@@ -9,6 +9,7 @@ mod distroless;
 mod files;
 mod kills;
 mod lives;
+mod members;
 mod network;
 mod network_programs;
 mod people;

@@ -89,13 +89,14 @@ fn config(args: &args::Run) -> anyhow::Result<VmConfig> {
     if let Some(hostname) = &args.workload.hostname {
         config = config.hostname(hostname);
     }
+    config = config.network_alias(args.network.network_alias.clone());
     super::life::apply(config, &args.life)
 }
 
 /// Words about a process, where there is none to start.
 fn refuse_what_says_nothing(args: &args::Run) -> Result<(), Refusal> {
     let network = &args.network;
-    if network.network.is_some() || !network.egress.is_empty() || network.network_rate.is_some() {
+    if !network.network.is_empty() || !network.egress.is_empty() || network.network_rate.is_some() {
         return Err(refusal(
             "run: --network, --egress and --network-rate cannot be used with --snapshot: its network is as it was",
             "start the image with them, and snapshot that; or `update` the VM when it runs",

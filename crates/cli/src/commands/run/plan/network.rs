@@ -5,13 +5,20 @@ use crate::commands::process::refuse;
 use crate::commands::run::pair;
 use crate::sizes;
 use std::num::NonZeroU64;
-use supermachine::{NetworkLimits, NetworkMode, PortMapping, Rule, VmConfig};
+use supermachine::{NetworkLimits, NetworkMode, PortMapping, Rule, Runtime, VmConfig};
 
 /// Puts them into the configuration.
 pub fn apply(mut config: VmConfig, args: &args::Network) -> anyhow::Result<VmConfig> {
-    if let Some(text) = &args.network {
-        config = config.network(mode("run", text)?);
+    let mode = match args.network.as_slice() {
+        [] => NetworkMode::Public,
+        [word] => mode("run", word)?,
+        _ => return Err(several().into()),
+    };
+    if !args.network_alias.is_empty() && !matches!(mode, NetworkMode::Named(_)) {
+        return Err(nameless().into());
     }
+    config = config.network(mode);
+    config = config.network_alias(args.network_alias.clone());
     config = publish(config, args)?;
     for word in &args.add_host {
         let (name, address) = pair("--add-host", word, "NAME:ADDRESS", &[':', '='])?;
@@ -70,6 +77,14 @@ pub fn publish(mut config: VmConfig, args: &args::Network) -> anyhow::Result<VmC
     Ok(config)
 }
 
+/// Whether the network that is asked for by name is there: before an image is fetched for a VM that cannot be on it.
+pub fn check(runtime: &Runtime, config: &VmConfig) -> anyhow::Result<()> {
+    if let NetworkMode::Named(name) = config.network_mode() {
+        runtime.network(name)?;
+    }
+    Ok(())
+}
+
 /// Docker's word for the network of everybody who asks for none in particular is taken for ours.
 pub fn mode(command: &str, text: &str) -> Result<NetworkMode, Refusal> {
     match text {
@@ -82,9 +97,20 @@ pub fn mode(command: &str, text: &str) -> Result<NetworkMode, Refusal> {
                 "--network full lets it reach the host, at the address of its gateway".to_owned(),
             ),
         }),
-        name => Err(Refusal {
-            message: format!("{command}: --network {name} is not built yet: networks by name"),
-            hint: Some("use none, public or full".to_owned()),
-        }),
+        name => Ok(NetworkMode::Named(name.to_owned())),
+    }
+}
+
+fn several() -> Refusal {
+    Refusal {
+        message: "run: --network was given twice: a VM is on one network".to_owned(),
+        hint: Some("VMs that are to find each other are put on the same one".to_owned()),
+    }
+}
+
+fn nameless() -> Refusal {
+    Refusal {
+        message: "run: --network-alias is for a network with a name".to_owned(),
+        hint: Some("`supermachine network create NAME` makes one for --network NAME".to_owned()),
     }
 }
