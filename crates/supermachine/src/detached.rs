@@ -194,7 +194,10 @@ pub fn fork(vm: &Vm, count: u32, launcher: &Launcher) -> Result<Vec<Vm>, Error> 
             .collect();
         assign(vm.runtime(), what, &config, launcher, &descriptors)
     };
-    forks::start_all(forks::ask(&vm.supervisor(), count)?, &start).map_err(|(error, started)| {
+    let started = forks::ask(&vm.supervisor(), count, |forks| {
+        forks::start_all(forks, &start)
+    })?;
+    started.map_err(|(error, started)| {
         // Those that are left end when their sockets close; these have supervisors.
         started.iter().for_each(|copy| drop(copy.kill()));
         error

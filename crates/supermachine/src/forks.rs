@@ -67,20 +67,32 @@ impl Fork {
     }
 }
 
-/// Asks the supervisor of a VM for copies.
-pub(crate) fn ask(client: &Client, count: u32) -> Result<Vec<Fork>, Error> {
+/// Asks the supervisor of a VM for copies, and starts them while it finishes with the original.
+pub(crate) fn ask<T>(
+    client: &Client,
+    count: u32,
+    start: impl FnOnce(Vec<Fork>) -> T,
+) -> Result<T, Error> {
     let mut forks = Vec::new();
-    client.ask_for_each(
+    let mut start = Some(start);
+    let mut started = None;
+    let asked = client.ask_for_each(
         RequestBody::Fork { count },
         Deadline::after(LIMIT),
         |reply, fds| {
             forks.extend(Fork::from_reply(&reply, fds));
+            if forks.len() == count as usize
+                && let Some(start) = start.take()
+            {
+                started = Some(start(std::mem::take(&mut forks)));
+            }
         },
-    )?;
-    if forks.len() == count as usize {
-        Ok(forks)
-    } else {
-        Err(ClientError::NoStream.into())
+    );
+    match (started, asked) {
+        // The copies are there, whatever has become of their original since.
+        (Some(started), _) => Ok(started),
+        (None, Err(error)) => Err(error.into()),
+        (None, Ok(())) => Err(ClientError::NoStream.into()),
     }
 }
 
@@ -91,9 +103,9 @@ pub(crate) fn fork(
     count: u32,
 ) -> Result<Vec<Vm>, Error> {
     let config = of_copies(&record.config);
-    let forks = ask(client, count)?;
+    let start = |fork: Fork| fork.start(runtime, record, &config);
     // Those that started end with their handles if not all did.
-    start_all(forks, &|fork: Fork| fork.start(runtime, record, &config)).map_err(|(error, _)| error)
+    ask(client, count, |forks| start_all(forks, &start))?.map_err(|(error, _)| error)
 }
 
 /// Starts copies, as many at a time as there are CPUs: each spends most of its start in processes of its own. Stops at

@@ -30,12 +30,12 @@ pub(super) fn fork(
     can_be_copied(subject, Copied::InMemory)?;
     let vms = subject.provenance.home.vms();
     layers::merge_many(&subject.dir)?;
-    let (copies, disk) = {
-        let held = access.hold(Freeze { drop_caches: false })?;
-        let disk = held.share_disk(subject)?;
-        let copies: Result<Vec<_>, _> = (0..count).map(|_| copy(&held)).collect();
-        (copies?, disk)
-    };
+    let mut held = access.hold(Freeze { drop_caches: false })?;
+    let disk = held.share_disk(subject)?;
+    let copies: Result<Vec<_>, _> = (0..count).map(|_| copy(&held)).collect();
+    let copies = copies?;
+    // The copies can start while the agent lets the workload go on.
+    held.let_go();
     let base = subject.provenance.base.map(|digest| digest.to_string());
     for copy in copies {
         let reply = Reply::Forked {

@@ -42,6 +42,14 @@ pub(super) struct Held<'a> {
     access: &'a Access,
     freezer: Session,
     vcpus: Vcpus,
+    workload: Workload,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Workload {
+    Frozen,
+    /// The agent has been told to let it go on.
+    Thaws,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +67,7 @@ impl Access {
             access: self,
             freezer: Session::new(stream),
             vcpus: Vcpus::Run,
+            workload: Workload::Frozen,
         };
         held.freezer
             .request(&Request::new(RequestBody::Freeze(freeze)))?;
@@ -166,6 +175,20 @@ impl Held<'_> {
 }
 
 impl Held<'_> {
+    /// Lets the VM go on. Dropping this waits until it does.
+    pub(super) fn let_go(&mut self) {
+        if self.vcpus == Vcpus::Stand
+            && let Err(error) = self.resume()
+        {
+            tracing::warn!(%error, "a VM that was held does not go on");
+        }
+        self.vcpus = Vcpus::Run;
+        if self.workload == Workload::Frozen {
+            self.workload = Workload::Thaws;
+            self.freezer.thaw();
+        }
+    }
+
     fn resume(&self) -> Result<(), Error> {
         self.access.vmm.order(&Command::Resume, &[])?;
         self.access.wait("the VM to go on", ANSWERS, |event| {
@@ -177,13 +200,8 @@ impl Held<'_> {
 impl Drop for Held<'_> {
     /// Lets the VM go on, whatever happened. A VMM that does not answer is found dead by the supervisor.
     fn drop(&mut self) {
-        if self.vcpus == Vcpus::Stand
-            && let Err(error) = self.resume()
-        {
-            tracing::warn!(%error, "a VM that was held does not go on");
-        }
+        self.let_go();
         // The agent ends the session when the workload runs again.
-        self.freezer.thaw();
         let _ = self.freezer.wait(Deadline::after(ANSWERS));
     }
 }
